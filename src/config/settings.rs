@@ -1,0 +1,287 @@
+//! The meaning layer: what the other rooms are given.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::header::HeaderName;
+use ipnet::IpNet;
+use secrecy::SecretString;
+use url::Url;
+
+use crate::person::{EmailAddress, Role};
+use crate::seal::SecretKey;
+
+/// The whole configuration of a gateway that serves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where requests go.
+    pub upstream: Upstream,
+    /// Who browsers see.
+    pub public: PublicUrl,
+    /// Other names the gateway answers to: `host` or `host:port`, lower case, no trailing dot.
+    pub extra_hosts: Vec<String>,
+    /// Addresses of the gateway; never empty.
+    pub listen: Vec<SocketAddr>,
+    /// Address of health, readiness, metrics and JWKS.
+    pub ops_listen: SocketAddr,
+    /// People, sessions and keys.
+    pub database: Database,
+    /// Where sealing keys come from.
+    pub secret_keys: SecretKeys,
+    /// Peers whose forwarding header is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The header that those peers write.
+    pub trusted_proxy_header: ForwardingHeader,
+    /// Paths that need no session.
+    pub public_paths: PublicPaths,
+    /// Whether a CORS preflight is forwarded without identity.
+    pub pass_preflight: bool,
+    /// Origins besides the public one that may send changing requests, as browsers write them.
+    pub allowed_origins: Vec<String>,
+    /// Path of the redirect URI.
+    pub callback_path: String,
+    /// Path of the logout besides `/.vestibule/logout`, unless left to the app.
+    pub logout_path: Option<String>,
+    /// PEM file of extra CA certificates.
+    pub ca_file: Option<PathBuf>,
+    /// Proxy for requests to the provider.
+    pub provider_proxy: ProviderProxy,
+    /// How long an idle client connection stays open.
+    pub keepalive: Duration,
+    /// Unready this long before the listeners close.
+    pub drain_delay: Duration,
+    /// Then this long for requests under way.
+    pub drain_timeout: Duration,
+    /// Threads that carry requests; at least 1.
+    pub threads: usize,
+    /// Filter of the log, as `tracing_subscriber::EnvFilter` reads it.
+    pub log: String,
+    /// Shape of the log.
+    pub log_format: LogFormat,
+    /// One line a request.
+    pub access_log: bool,
+    /// What pages call the instance.
+    pub instance_name: String,
+    /// The OpenID provider, if there is one.
+    pub oidc: Option<Oidc>,
+    /// Who gets in, and as whom.
+    pub entry: EntryRules,
+    /// `aud` of the assertion.
+    pub assertion_audience: String,
+    /// How long a session lives.
+    pub session_length: Duration,
+    /// How long a session lives without a request.
+    pub session_idle: Option<Duration>,
+}
+
+/// The app behind.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// `host:port` to connect to; an IPv6 address in brackets.
+    pub authority: http::uri::Authority,
+    /// From the last byte of the request body to the response head.
+    pub timeout: Duration,
+    /// Whether `Host` goes on as received.
+    pub preserve_host: bool,
+    /// Further identity headers, by the app's names.
+    pub headers: Vec<(HeaderName, IdentityField)>,
+}
+
+/// One thing about a person that an app may want under a header name of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the claims'")]
+pub enum IdentityField {
+    Sub,
+    Email,
+    Username,
+    Name,
+    Role,
+    Groups,
+    Teams,
+}
+
+/// The origin that browsers see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl {
+    /// True for https: cookies get `Secure` and the `__Host-` prefix.
+    pub https: bool,
+    /// Lower case, no trailing dot; an IPv6 address in brackets.
+    pub host: String,
+    /// Only if the URL names one that is not the scheme's default.
+    pub port: Option<u16>,
+}
+
+impl PublicUrl {
+    /// `https://host[:port]`: lower case, no default port, no slash at the end.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("{}://{}", self.scheme(), self.authority())
+    }
+
+    /// `host[:port]`, as a browser writes it into `Host`.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        self.port
+            .map_or_else(|| self.host.clone(), |port| format!("{}:{port}", self.host))
+    }
+
+    /// `http` or `https`.
+    #[must_use]
+    pub const fn scheme(&self) -> &'static str {
+        if self.https { "https" } else { "http" }
+    }
+
+    /// Name of the session cookie: `__Host-vestibule` on https, `vestibule` on http, with `-PORT` behind it where the
+    /// URL names a port (cookies do not know ports: RFC 6265, section 8.5).
+    #[must_use]
+    pub fn cookie_name(&self) -> String {
+        let base = if self.https { "__Host-vestibule" } else { "vestibule" };
+        self.port
+            .map_or_else(|| base.to_owned(), |port| format!("{base}-{port}"))
+    }
+}
+
+/// Where people, sessions and keys are kept.
+#[derive(Clone, Debug)]
+pub enum Database {
+    /// An SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL server; the URL holds a password.
+    Postgres(SecretString),
+}
+
+/// Where the sealing keys come from.
+#[derive(Clone, Debug)]
+pub enum SecretKeys {
+    /// Given by the operator; never empty. The first seals, all open.
+    Given(Vec<SecretKey>),
+    /// Made once and kept in this file, mode 0600.
+    File(PathBuf),
+}
+
+/// The forwarding header that the trusted proxies write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardingHeader {
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+/// Paths that need no session: exact ones and prefixes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PublicPaths {
+    /// Exact paths, each beginning with `/`.
+    pub exact: Vec<String>,
+    /// Prefixes, each beginning and ending with `/` and longer than `/`: `/p/` for `/p/*`.
+    pub prefixes: Vec<String>,
+}
+
+impl PublicPaths {
+    /// Whether `path` (one reading of it, without query) is public. Case matters.
+    #[must_use]
+    pub fn contains(&self, path: &[u8]) -> bool {
+        self.exact.iter().any(|exact| exact.as_bytes() == path)
+            || self.prefixes.iter().any(|prefix| path.starts_with(prefix.as_bytes()))
+    }
+}
+
+/// A proxy for requests to the provider.
+#[derive(Clone, Debug, Default)]
+pub struct ProviderProxy {
+    /// `HTTPS_PROXY`: may hold a password.
+    pub url: Option<SecretString>,
+    /// `NO_PROXY`, as it was written.
+    pub no_proxy: String,
+}
+
+/// Shape of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// The OpenID provider and how to talk to it.
+#[derive(Clone, Debug)]
+pub struct Oidc {
+    /// The issuer, exactly as written: it is compared byte for byte (OpenID Connect Discovery 1.0, section 4.3).
+    pub issuer: String,
+    /// `client_id`.
+    pub client_id: String,
+    /// None for a public client.
+    pub client_secret: Option<SecretString>,
+    /// Response type and mode.
+    pub auth_method: AuthMethod,
+    /// How the client shows who it is at the token endpoint.
+    pub client_auth: ClientAuth,
+    /// Scopes besides `openid profile email`.
+    pub custom_scopes: Vec<String>,
+    /// Base address for discovery, token, keys and userinfo, where it is not the issuer's.
+    pub backchannel: Option<Url>,
+    /// None for `OIDC_EMAIL_CLAIM=none`: people need no e-mail here.
+    pub email_claim: Option<String>,
+    /// Claim of the user name.
+    pub username_claim: String,
+    /// Claim of the groups.
+    pub groups_claim: String,
+    /// Claim of the stable id.
+    pub subject_claim: String,
+    /// What a missing or false `email_verified` means.
+    pub email_verified: EmailVerified,
+}
+
+/// `OIDC_AUTH_METHOD`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// Authorization code with PKCE S256 (RFC 7636).
+    Pkce,
+    /// `response_type=id_token`, `response_mode=form_post`.
+    Implicit,
+}
+
+/// `OIDC_CLIENT_AUTH`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// Basic if the provider offers it or says nothing, else post; none without a secret.
+    Auto,
+    /// `client_secret_basic`.
+    Basic,
+    /// `client_secret_post`.
+    Post,
+    /// A public client.
+    None,
+}
+
+/// `OIDC_EMAIL_VERIFIED`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmailVerified {
+    /// False is refused, missing is fine.
+    UnlessDenied,
+    /// Must be true.
+    Required,
+    /// The provider's administrators vouch for addresses.
+    Ignored,
+}
+
+/// Who gets in, and as whom.
+#[derive(Clone, Debug)]
+pub struct EntryRules {
+    /// False for `DISABLE_SSO_PROVISIONING=true`.
+    pub provisioning: bool,
+    /// Become admins when their account is made, and count as added.
+    pub initial_admins: Vec<EmailAddress>,
+    /// Role of an auto-provisioned user: member or viewer.
+    pub default_role: Role,
+    /// Folded domains; None: not restricted, or `*`.
+    pub allowed_domains: Option<Vec<String>>,
+    /// Group names without their one leading `/`; None: not restricted.
+    pub allowed_groups: Option<Vec<String>>,
+    /// Whether user name and full name follow the claims at every sign-in.
+    pub names_follow: bool,
+    /// Whether people need an e-mail address here.
+    pub email_needed: bool,
+}
