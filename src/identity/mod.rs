@@ -7,7 +7,10 @@ use std::sync::Arc;
 use http::header::{HeaderName, HeaderValue};
 
 use crate::clock::UnixTime;
+use crate::config::IdentityField;
 use crate::person::{Role, UserId};
+use crate::seal::Sealer;
+use crate::store::{Store, StoreError};
 
 /// Who somebody is, as of their sign-in and their account: what the assertion, the plain headers and `whoami` tell.
 #[derive(Clone, Debug)]
@@ -24,6 +27,8 @@ pub struct Claims {
     pub role: Role,
     /// The provider's groups as of sign-in.
     pub groups: Vec<String>,
+    /// Whether `groups` is only the beginning of what the provider sent.
+    pub groups_truncated: bool,
     /// The session's public id: neither the token nor derived from it.
     pub sid: String,
     /// How they signed in: `oidc`, `ldap` or `restore`.
@@ -39,6 +44,8 @@ pub struct Claims {
 pub struct IdentityHeaders {
     /// From this time on they must be made anew (30 s before the assertion expires).
     pub resign_at: UnixTime,
+    /// Nor are they to be used before this time (`nbf`), should the clock step back.
+    pub not_before: UnixTime,
     /// Name and value of every identity header, the assertion's marked sensitive; absent values are not in it.
     pub values: Vec<(HeaderName, HeaderValue)>,
 }
@@ -48,11 +55,52 @@ pub struct IdentityHeaders {
 #[error("the assertion could not be signed")]
 pub struct CannotSign;
 
+/// What the assertions of this instance say besides the person.
+#[derive(Clone, Debug)]
+pub struct AssertionSettings {
+    /// `iss`: the public origin.
+    pub issuer: String,
+    /// `aud`: an origin.
+    pub audience: String,
+    /// Further identity headers, by the app's names.
+    pub upstream_headers: Vec<(HeaderName, IdentityField)>,
+}
+
+/// Why there is no key ring. Without one the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyRingError {
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A signing key in the store was sealed with another secret key, or is damaged.
+    #[error(
+        "the signing key {0} does not open: give VESTIBULE_SECRET_KEY (or its file) the key it was sealed with, or make \
+         new ones with `vestibule keys rotate --now`"
+    )]
+    DoesNotOpen(String),
+    /// The cryptographic library makes no keys.
+    #[error("no signing key could be made")]
+    CannotMake,
+}
+
 /// Signs assertions and publishes keys. Cheap to share; the data plane calls `headers` and `jwks` only.
 #[derive(Debug)]
 pub struct KeyRing {}
 
 impl KeyRing {
+    /// Opens the ring; makes the first key and the next where there are none.
+    ///
+    /// # Errors
+    /// If a key that signs, or will, does not open.
+    pub async fn open(
+        _store: Store,
+        _sealer: Arc<Sealer>,
+        _settings: AssertionSettings,
+        _now: UnixTime,
+    ) -> Result<Self, KeyRingError> {
+        unimplemented!()
+    }
+
     /// Makes the header values that tell the upstream who this is (CONTRACT, section 4).
     ///
     /// # Errors
@@ -63,13 +111,101 @@ impl KeyRing {
 
     /// The JWKS document (RFC 7517, section 5), finished.
     #[must_use]
-    pub fn jwks(&self) -> Arc<bytes::Bytes> {
-        Arc::default()
+    pub fn jwks(&self) -> bytes::Bytes {
+        bytes::Bytes::new()
+    }
+
+    /// The claims as `whoami` tells them: the assertion's without `nbf`, `exp`, `aud`.
+    #[must_use]
+    pub fn whoami(&self, _claims: &Claims, _now: UnixTime) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    /// Reads the keys anew; on failure the old ones stay. `session` calls it when the feed says so.
+    ///
+    /// # Errors
+    /// If the store does not answer or a key does not open.
+    pub async fn reload(&self, _now: UnixTime) -> Result<(), KeyRingError> {
+        unimplemented!()
     }
 }
 
-/// The claims as `whoami` tells them: the assertion's without `nbf`, `exp`, `aud`.
-#[must_use]
-pub fn whoami(_claims: &Claims) -> serde_json::Value {
-    serde_json::Value::Null
+/// A key as `vestibule keys list` shows it.
+#[derive(Clone, Debug)]
+pub struct ListedKey {
+    /// RFC 7638 thumbprint.
+    pub kid: String,
+    /// When it was made and published.
+    pub created: UnixTime,
+    /// From when on it signs; None for the next one while nothing is planned.
+    pub signs_from: Option<UnixTime>,
+    /// Until when it signs.
+    pub signs_until: Option<UnixTime>,
+    /// What it does now.
+    pub state: KeyState,
 }
+
+/// What a key does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyState {
+    /// Published, does not sign yet.
+    Next,
+    /// Signs.
+    Signing,
+    /// Published until nothing signed by it is valid.
+    Old,
+}
+
+impl KeyState {
+    /// The word on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Next => "next",
+            Self::Signing => "signing",
+            Self::Old => "old",
+        }
+    }
+}
+
+/// What a rotation did.
+#[derive(Clone, Debug)]
+pub struct Rotated {
+    /// The key that signs from `at` on.
+    pub kid: String,
+    /// When it takes over; now or later.
+    pub at: UnixTime,
+}
+
+/// The keys, oldest first.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn list(_store: &Store, _now: UnixTime) -> Result<Vec<ListedKey>, StoreError> {
+    unimplemented!()
+}
+
+/// Lets the next key take over once it has been published for ten minutes, or at once if `immediately`.
+///
+/// # Errors
+/// If the store does not answer, or the next key does not open (unless `immediately`: then new ones are made).
+pub async fn rotate(
+    _store: &Store,
+    _sealer: &Sealer,
+    _immediately: bool,
+    _now: UnixTime,
+) -> Result<Rotated, KeyRingError> {
+    unimplemented!()
+}
+
+/// Names of all identity headers that every request may carry; the gateway strips them from what comes from outside,
+/// with those of `VESTIBULE_UPSTREAM_HEADERS`.
+pub static HEADER_NAMES: [HeaderName; 7] = [
+    HeaderName::from_static("x-vestibule-assertion"),
+    HeaderName::from_static("x-forwarded-user"),
+    HeaderName::from_static("x-forwarded-email"),
+    HeaderName::from_static("x-forwarded-preferred-username"),
+    HeaderName::from_static("x-forwarded-role"),
+    HeaderName::from_static("x-forwarded-groups"),
+    HeaderName::from_static("x-forwarded-teams"),
+];
