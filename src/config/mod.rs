@@ -3,6 +3,8 @@
 //!
 //! The table in `table` is the one source of parsing, `--help`, docs/configuration.md and "did you mean".
 
+mod secret_file;
 mod settings;
 
+pub use secret_file::KeyFileError;
 pub use settings::*;
