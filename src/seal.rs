@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn a_new_first_key_still_opens_what_the_old_one_sealed() {
         let (old, new) = (SecretKey::generate(), SecretKey::generate());
-        let sealed = Sealer::new(&[old.clone()]).unwrap().seal("p", "n", b"x");
+        let sealed = Sealer::new(std::slice::from_ref(&old)).unwrap().seal("p", "n", b"x");
         assert!(
             Sealer::new(&[new.clone(), old])
                 .unwrap()
