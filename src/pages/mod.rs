@@ -2,14 +2,28 @@
 //!
 //! Every page is a finished response with its status, `Content-Type`, `Content-Security-Policy` (`default-src 'none'`
 //! and what is needed by name), `Referrer-Policy: same-origin`, `X-Content-Type-Options: nosniff` and
-//! `Cache-Control: no-store`; the style and script files have names that hold their hash and may be kept.
+//! `Cache-Control: no-store`; the style, script and icon files have names that hold their hash and may be kept.
 
+mod assets;
+
+use std::sync::Arc;
+
+use askama::Template;
 use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use http::{Response, StatusCode};
+
+use self::assets::{ASSETS, Assets};
 
 /// Makes pages in the instance's name.
 #[derive(Clone, Debug)]
-pub struct Pages {}
+pub struct Pages {
+    instance: Arc<str>,
+    assets: &'static Assets,
+}
 
 /// A page that says what happened and offers next steps.
 #[derive(Clone, Debug)]
@@ -20,7 +34,7 @@ pub struct Message<'a> {
     pub title: &'a str,
     /// Paragraphs; text, escaped by the page.
     pub text: &'a [&'a str],
-    /// Label and address of links, the first being the main step.
+    /// Label and address of links, the first being the main step. An address is a path of ours or a URL.
     pub links: &'a [(&'a str, &'a str)],
     /// Shown small, so that an operator can find the log line.
     pub request_id: Option<&'a str>,
@@ -29,32 +43,131 @@ pub struct Message<'a> {
 impl Pages {
     /// Pages for an instance of this name.
     #[must_use]
-    pub fn new(_instance_name: &str) -> Self {
-        Self {}
+    pub fn new(instance_name: &str) -> Self {
+        Self {
+            instance: Arc::from(instance_name),
+            assets: &ASSETS,
+        }
     }
 
     /// A page that says what happened.
     #[must_use]
-    pub fn message(&self, _message: &Message<'_>) -> Response<Bytes> {
-        unimplemented!()
+    pub fn message(&self, message: &Message<'_>) -> Response<Bytes> {
+        let page = MessagePage {
+            assets: self.assets,
+            instance: &self.instance,
+            title: message.title,
+            text: message.text,
+            links: message.links,
+            request_id: message.request_id,
+        };
+        finished(message.status, &page, LINKS_ONLY)
     }
 
     /// The sign-in page with the provider's button, a link to `provider_href`.
     #[must_use]
-    pub fn sign_in(&self, _provider_href: &str) -> Response<Bytes> {
-        unimplemented!()
+    pub fn sign_in(&self, provider_href: &str) -> Response<Bytes> {
+        let page = SignInPage {
+            assets: self.assets,
+            instance: &self.instance,
+            title: "Sign in",
+            provider_href,
+        };
+        finished(StatusCode::OK, &page, LINKS_ONLY)
     }
 
     /// A page that posts `fields` to `action` (our own path) once more from our own origin: by an external script, and by
     /// a button for those without script.
     #[must_use]
-    pub fn repost(&self, _action: &str, _fields: &[(String, String)]) -> Response<Bytes> {
-        unimplemented!()
+    pub fn repost(&self, action: &str, fields: &[(String, String)]) -> Response<Bytes> {
+        let page = RepostPage {
+            assets: self.assets,
+            instance: &self.instance,
+            title: "Signing in",
+            action,
+            fields,
+        };
+        finished(StatusCode::OK, &page, FORM_WITH_SCRIPT)
     }
 
     /// The style, script and icon files: what stands at `path` (whole, beginning with `/.vestibule/assets/`).
     #[must_use]
-    pub fn asset(&self, _path: &str) -> Option<Response<Bytes>> {
-        unimplemented!()
+    pub fn asset(&self, path: &str) -> Option<Response<Bytes>> {
+        self.assets.find(path).map(assets::Asset::response)
     }
 }
+
+#[derive(Template)]
+#[template(path = "message.html")]
+struct MessagePage<'a> {
+    assets: &'a Assets,
+    instance: &'a str,
+    title: &'a str,
+    text: &'a [&'a str],
+    links: &'a [(&'a str, &'a str)],
+    request_id: Option<&'a str>,
+}
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignInPage<'a> {
+    assets: &'a Assets,
+    instance: &'a str,
+    title: &'a str,
+    provider_href: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "repost.html")]
+struct RepostPage<'a> {
+    assets: &'a Assets,
+    instance: &'a str,
+    title: &'a str,
+    action: &'a str,
+    fields: &'a [(String, String)],
+}
+
+/// Most pages have links and nothing else.
+const LINKS_ONLY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
+);
+const FORM_WITH_SCRIPT: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; form-action 'self'; frame-ancestors 'none'; \
+     base-uri 'none'",
+);
+
+fn finished(status: StatusCode, page: &impl Template, policy: HeaderValue) -> Response<Bytes> {
+    // Templates here only write into a String, and their filters do not fail.
+    let html = page.render().unwrap_or_default();
+    response(
+        status,
+        html.into(),
+        [
+            (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+            (CONTENT_SECURITY_POLICY, policy),
+            (REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+            (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+            (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ],
+    )
+}
+
+fn response(
+    status: StatusCode,
+    body: Bytes,
+    headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().extend(headers);
+    response
+}
+
+/// An address that leads somewhere and runs nothing: a path of ours or a web address; anything else leads to `/`.
+fn address(href: &str) -> &str {
+    let leads = href.starts_with('/') || href.starts_with("https://") || href.starts_with("http://");
+    if leads { href } else { "/" }
+}
+
+#[cfg(test)]
+mod tests;
