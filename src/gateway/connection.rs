@@ -1,0 +1,168 @@
+//! Client connections and tunnels under watch: a session that ends, or a gateway that drains, ends what it carries.
+//!
+//! A request costs the watch nothing but a pointer comparison: each thread looks over its own connections once a second
+//! instead of every answer waiting for its session's signal.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Context;
+
+use futures_util::task::AtomicWaker;
+
+use super::forwarded::Peer;
+use super::stream::Phase;
+use crate::clock::UnixTime;
+use crate::session::Session;
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct ClientConnection {
+    /// The other end.
+    pub peer: Peer,
+    /// What it is doing.
+    pub phase: Arc<Phase>,
+    /// Who may end it.
+    pub watch: Arc<Watch>,
+}
+
+/// What the watch tells a connection or tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Finish what is under way, take nothing more.
+    Drain,
+    /// End now.
+    Cut,
+}
+
+/// One thing under watch.
+#[derive(Debug, Default)]
+pub struct Watch {
+    order: AtomicU8,
+    waker: AtomicWaker,
+    /// A long stream of events: ends when the gateway drains.
+    is_stream: AtomicBool,
+    /// Whether an answer to this session's user is under way.
+    carries: AtomicBool,
+    /// How many looks its session has been seen ended in.
+    seen_ended: AtomicU8,
+    session: Mutex<Option<Arc<Session>>>,
+}
+
+const NONE: u8 = 0;
+const DRAIN: u8 = 1;
+const CUT: u8 = 2;
+
+impl Watch {
+    /// What is ordered; the task is woken when that changes.
+    pub fn poll(&self, cx: &Context<'_>) -> Option<Order> {
+        self.waker.register(cx.waker());
+        match self.order.load(Ordering::Acquire) {
+            DRAIN => Some(Order::Drain),
+            CUT => Some(Order::Cut),
+            _ => None,
+        }
+    }
+
+    /// From now on an answer on behalf of `session` is under way.
+    pub fn carry(&self, session: &Arc<Session>) {
+        let mut watched = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if !watched.as_ref().is_some_and(|watched| Arc::ptr_eq(watched, session)) {
+            *watched = Some(Arc::clone(session));
+        }
+        self.seen_ended.store(0, Ordering::Relaxed);
+        self.carries.store(true, Ordering::Relaxed);
+    }
+
+    /// The answer under way is a stream that need not end.
+    pub fn carries_stream(&self) {
+        self.is_stream.store(true, Ordering::Relaxed);
+    }
+
+    /// The answer is finished.
+    pub fn end_of_answer(&self) {
+        self.carries.store(false, Ordering::Relaxed);
+        self.is_stream.store(false, Ordering::Relaxed);
+    }
+
+    fn order(&self, order: u8) {
+        self.order.fetch_max(order, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Whether what it carries belongs to a session that has ended.
+    fn has_ended(&self, now: UnixTime) -> bool {
+        self.carries.load(Ordering::Relaxed)
+            && self
+                .session
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_ref()
+                .is_some_and(|session| session.ended().is_cancelled() || session.expires_at() <= now)
+    }
+}
+
+/// All that one thread watches.
+#[derive(Debug, Default)]
+pub struct Watchman {
+    watched: Mutex<HashMap<u64, Arc<Watch>>>,
+    next: std::sync::atomic::AtomicU64,
+    draining: AtomicBool,
+}
+
+/// Takes its watch off the list when dropped.
+#[derive(Debug)]
+pub struct Watching {
+    watchman: Arc<Watchman>,
+    id: u64,
+}
+
+impl Watchman {
+    /// Puts something under watch for as long as the answer is kept.
+    pub fn watch(self: &Arc<Self>, watch: &Arc<Watch>) -> Watching {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.lock().insert(id, Arc::clone(watch));
+        if self.draining.load(Ordering::Acquire) {
+            watch.order(DRAIN);
+        }
+        Watching {
+            watchman: Arc::clone(self),
+            id,
+        }
+    }
+
+    /// Looks over everything; called every second. What carries an ended session's answer is cut at the second look, so that
+    /// a short answer under way still arrives.
+    pub fn look(&self, now: UnixTime) {
+        for watch in self.lock().values() {
+            if watch.has_ended(now) && watch.seen_ended.fetch_add(1, Ordering::Relaxed) > 0 {
+                watch.order(CUT);
+            }
+        }
+    }
+
+    /// Tells everything to finish; streams end at once.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        for watch in self.lock().values() {
+            let order = if watch.is_stream.load(Ordering::Relaxed) {
+                CUT
+            } else {
+                DRAIN
+            };
+            watch.order(order);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Watch>>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.watchman.lock().remove(&self.id);
+    }
+}
+
+const _: () = assert!(NONE < DRAIN && DRAIN < CUT, "a stronger order replaces a weaker one");

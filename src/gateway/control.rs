@@ -1,0 +1,104 @@
+//! The data plane's one handle to the control plane: a bounded number of questions under way, and nothing else crosses.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use crate::clock::UnixTime;
+use crate::session::{Session, Sessions};
+use crate::sign_in::{SignIn, Visit};
+use crate::telemetry::metrics;
+
+/// Session questions under way at once; each is one indexed read.
+const MOST_LOOKUPS: usize = 1024;
+/// Sign-in steps under way at once; each may wait ten seconds for a provider.
+const MOST_VISITS: usize = 512;
+
+/// Asks the control plane. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Control {
+    runtime: Handle,
+    lookups: Arc<Semaphore>,
+    visits: Arc<Semaphore>,
+    sessions: Arc<Sessions>,
+    sign_in: Arc<SignIn>,
+}
+
+/// The control plane has too much to do, or the store does not answer: 503.
+#[derive(Debug, thiserror::Error)]
+#[error("the control plane does not answer")]
+pub struct NoAnswer;
+
+/// What a browser wants of the sign-in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// `/.vestibule/login`.
+    Login,
+    /// The redirect URI.
+    Callback,
+    /// The logout paths.
+    Logout,
+}
+
+impl Control {
+    /// A handle for the services that run on `runtime`.
+    #[must_use]
+    pub fn new(runtime: Handle, sessions: Arc<Sessions>, sign_in: Arc<SignIn>) -> Self {
+        Self {
+            runtime,
+            lookups: Arc::new(Semaphore::new(MOST_LOOKUPS)),
+            visits: Arc::new(Semaphore::new(MOST_VISITS)),
+            sessions,
+            sign_in,
+        }
+    }
+
+    /// Asks the store for a session cookie's value.
+    pub async fn find_session(&self, cookie: String, now: UnixTime) -> Result<Option<Arc<Session>>, NoAnswer> {
+        let sessions = Arc::clone(&self.sessions);
+        self.ask(
+            &self.lookups,
+            async move { sessions.find(cookie.as_bytes(), now).await },
+        )
+        .await?
+        .map_err(|_| NoAnswer)
+    }
+
+    /// Takes a sign-in step.
+    pub async fn visit(&self, step: Step, visit: Visit, now: UnixTime) -> Result<Response<Bytes>, NoAnswer> {
+        let sign_in = Arc::clone(&self.sign_in);
+        self.ask(&self.visits, async move {
+            match step {
+                Step::Login => sign_in.login(visit, now).await,
+                Step::Callback => sign_in.callback(visit, now).await,
+                Step::Logout => sign_in.logout(visit, now).await,
+            }
+        })
+        .await
+    }
+
+    /// Runs `question` on the control plane, or refuses at once when too many are under way.
+    async fn ask<T: Send + 'static>(
+        &self,
+        places: &Arc<Semaphore>,
+        question: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, NoAnswer> {
+        let place = Arc::clone(places).try_acquire_owned().map_err(|_| {
+            metrics().control_refusals.inc();
+            NoAnswer
+        })?;
+        let answer = self.runtime.spawn(async move {
+            let answer = question.await;
+            drop(place);
+            answer
+        });
+        answer.await.map_err(|error| {
+            tracing::error!(%error, "a task of the control plane failed");
+            NoAnswer
+        })
+    }
+}

@@ -1,0 +1,169 @@
+//! The account of one request: when it began, what became of it, how much was sent. Told to the metrics and the access log
+//! when the answer's body is dropped, whatever way it ended.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use tokio::time::Instant;
+
+use super::RequestId;
+use super::connection::ClientConnection;
+use super::path::Class;
+use crate::person::UserId;
+use crate::telemetry::{AccessEntry, RequestClass, Telemetry};
+
+/// One request and its answer.
+#[derive(Debug)]
+pub struct Exchange {
+    connection: Arc<ClientConnection>,
+    telemetry: Arc<Telemetry>,
+    started: Instant,
+    class: RequestClass,
+    status: StatusCode,
+    upstream: Option<Duration>,
+    bytes: u64,
+    broken: bool,
+    /// Only where the access log is on.
+    line: Option<Line>,
+}
+
+/// What only the access log needs.
+#[derive(Debug)]
+struct Line {
+    id: RequestId,
+    client: IpAddr,
+    user: Option<UserId>,
+    method: Method,
+    path: String,
+}
+
+impl Exchange {
+    /// Begins; the connection is busy until this is dropped.
+    #[must_use]
+    pub fn begin(connection: Arc<ClientConnection>, telemetry: Arc<Telemetry>) -> Box<Self> {
+        connection.phase.busy();
+        Box::new(Self {
+            connection,
+            telemetry,
+            started: Instant::now(),
+            class: RequestClass::Refused,
+            status: StatusCode::OK,
+            upstream: None,
+            bytes: 0,
+            broken: false,
+            line: None,
+        })
+    }
+
+    /// Notes what the access log tells, if it is on. `path` is without query.
+    pub fn describe(&mut self, id: RequestId, client: IpAddr, method: &Method, path: &str) {
+        if self.telemetry.access_log_is_on() {
+            self.line = Some(Line {
+                id,
+                client,
+                user: None,
+                method: method.clone(),
+                path: path.to_owned(),
+            });
+        }
+    }
+
+    /// What the request was taken for.
+    pub fn classified(&mut self, class: Class) {
+        self.class = match class {
+            Class::Own => RequestClass::Own,
+            Class::Public => RequestClass::Public,
+            Class::Protected => RequestClass::Protected,
+        };
+    }
+
+    /// On whose behalf it went on.
+    pub fn on_behalf_of(&mut self, user: &UserId) {
+        if let Some(line) = &mut self.line {
+            line.user = Some(user.clone());
+        }
+    }
+
+    /// The answer's status.
+    pub fn answered(&mut self, status: StatusCode) {
+        self.status = status;
+    }
+
+    /// How long the app took for the head of its answer.
+    pub fn upstream_took(&mut self, time: Duration) {
+        self.upstream = Some(time);
+    }
+
+    /// Bytes of the body that were handed to the connection.
+    pub fn sent(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// The app's answer broke off.
+    pub fn broke(&mut self) {
+        self.broken = true;
+    }
+
+    /// The connection this is a request of.
+    #[must_use]
+    pub fn connection(&self) -> &Arc<ClientConnection> {
+        &self.connection
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.connection.phase.idle();
+        self.connection.watch.end_of_answer();
+        self.telemetry.request(self.class, self.status, self.upstream);
+        if let Some(line) = self.line.take() {
+            self.telemetry.access(AccessEntry {
+                id: line.id.bytes(),
+                client: line.client,
+                user: line.user,
+                method: line.method,
+                path: line.path,
+                status: self.status,
+                bytes: self.bytes,
+                total: self.started.elapsed(),
+                upstream: self.upstream,
+                broken: self.broken,
+            });
+        }
+    }
+}
+
+/// When bytes of a request's body last moved: the upstream's time limit does not run while they do.
+#[derive(Debug)]
+pub struct Movement {
+    began: Instant,
+    last: AtomicU64,
+}
+
+impl Movement {
+    /// From now on.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            began: Instant::now(),
+            last: AtomicU64::new(0),
+        })
+    }
+
+    /// Something moved.
+    pub fn moved(&self) {
+        self.last.store(
+            u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// When something moved last.
+    #[must_use]
+    pub fn last(&self) -> Instant {
+        self.began + Duration::from_micros(self.last.load(Ordering::Relaxed))
+    }
+}

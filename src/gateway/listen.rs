@@ -1,0 +1,315 @@
+//! Sockets, the acceptors, and the threads that carry requests.
+//!
+//! One listening socket per address and one acceptor, which gives each connection to the thread with the fewest: the kernel
+//! does not spread long connections evenly, and a second gateway started by mistake must not share the port in silence.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{ClientConnection, Order, Watch, Watchman};
+use super::stream::{Phase, TimedStream};
+use super::upstream::Upstream;
+use super::{Shared, Thread, handle};
+use crate::clock::UnixTime;
+
+/// Head of a request, request line included, in bytes.
+const HEAD_SIZE: usize = 64 * 1024;
+/// Client connections at once, if the system's limit of open files does not say less.
+const MOST_CONNECTIONS: usize = 100_000;
+
+/// Listening sockets, bound before anything is started.
+#[derive(Debug)]
+pub struct Listeners(Vec<StdListener>);
+
+/// An address that could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct BindError {
+    /// The address, as configured.
+    pub address: SocketAddr,
+    /// The system's word.
+    pub source: io::Error,
+}
+
+impl Listeners {
+    /// Binds every address.
+    pub fn bind(addresses: &[SocketAddr]) -> Result<Self, BindError> {
+        let bind = |address: &SocketAddr| {
+            listener(*address).map_err(|source| BindError {
+                address: *address,
+                source,
+            })
+        };
+        addresses.iter().map(bind).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The addresses as bound: a port that was 0 is now known.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.0
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect()
+    }
+}
+
+fn listener(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    // A restart must not wait for connections that linger.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
+}
+
+/// The running data plane.
+#[derive(Debug)]
+pub struct Running {
+    accepting: CancellationToken,
+    carriers: Arc<Vec<Carrier>>,
+}
+
+#[derive(Debug)]
+struct Carrier {
+    connections: Arc<AtomicUsize>,
+    inbox: UnboundedSender<StdStream>,
+    watchman: Arc<Watchman>,
+}
+
+impl Running {
+    /// Starts the acceptor and `threads` threads that carry requests.
+    pub fn start(listeners: Listeners, shared: &Arc<Shared>, threads: usize, keepalive: Duration) -> io::Result<Self> {
+        let accepting = CancellationToken::new();
+        let carriers = (0..threads.max(1))
+            .map(|number| carrier(number, shared, keepalive))
+            .collect::<io::Result<Vec<_>>>()?;
+        let carriers = Arc::new(carriers);
+        let (for_thread, stop, telemetry) = (Arc::clone(&carriers), accepting.clone(), Arc::clone(shared));
+        std::thread::Builder::new().name("accept".into()).spawn(move || {
+            let accepted =
+                current_thread().map(|runtime| runtime.block_on(accept_all(listeners, for_thread, stop, &telemetry)));
+            if let Err(error) = accepted {
+                tracing::error!(%error, "the acceptor has no runtime");
+            }
+        })?;
+        Ok(Self { accepting, carriers })
+    }
+
+    /// Closes the listening sockets, ends streams and WebSockets, lets the rest finish.
+    pub fn drain(&self) {
+        self.accepting.cancel();
+        for carrier in self.carriers.iter() {
+            carrier.watchman.drain();
+        }
+    }
+
+    /// Client connections that are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.carriers
+            .iter()
+            .map(|carrier| carrier.connections.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// Waits until no connection is open, for `limit` at most.
+    pub async fn finished(&self, limit: Duration) -> bool {
+        let all_closed = async {
+            while self.connections() > 0 {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(limit, all_closed).await.is_ok()
+    }
+}
+
+fn current_thread() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+async fn accept_all(listeners: Listeners, carriers: Arc<Vec<Carrier>>, stop: CancellationToken, shared: &Shared) {
+    let accepting = listeners
+        .0
+        .into_iter()
+        .map(|listener| accept(listener, &carriers, shared));
+    tokio::select! {
+        _ = futures_util::future::join_all(accepting) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+async fn accept(listener: StdListener, carriers: &[Carrier], shared: &Shared) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "a listening socket could not be used");
+            return;
+        }
+    };
+    let mut next = 0_usize;
+    loop {
+        let total: usize = carriers
+            .iter()
+            .map(|carrier| carrier.connections.load(Ordering::Relaxed))
+            .sum();
+        if total >= MOST_CONNECTIONS {
+            // Those who knock wait in the kernel's queue.
+            sleep(Duration::from_millis(50)).await;
+            continue;
+        }
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not accepted");
+                // Out of files or memory: others must finish first.
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        next = next.wrapping_add(1);
+        let turn = next;
+        let fewest = carriers
+            .iter()
+            .enumerate()
+            .min_by_key(|(at, carrier)| {
+                (
+                    carrier.connections.load(Ordering::Relaxed),
+                    at.wrapping_add(turn) % carriers.len().max(1),
+                )
+            })
+            .map(|(_, carrier)| carrier);
+        if let (Some(carrier), Ok(stream)) = (fewest, stream.into_std()) {
+            carrier.connections.fetch_add(1, Ordering::Relaxed);
+            shared.telemetry.connection_opened();
+            if carrier.inbox.send(stream).is_err() {
+                carrier.connections.fetch_sub(1, Ordering::Relaxed);
+                shared.telemetry.connection_closed();
+            }
+        }
+    }
+}
+
+fn carrier(number: usize, shared: &Arc<Shared>, keepalive: Duration) -> io::Result<Carrier> {
+    let (inbox, arrivals) = unbounded_channel();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let watchman = Arc::new(Watchman::default());
+    let thread = Arc::new(Thread {
+        shared: Arc::clone(shared),
+        upstream: Upstream::new(shared.upstream_authority.clone()),
+        watchman: Arc::clone(&watchman),
+        ids: super::RequestIds::new(),
+    });
+    let (runtime, open) = (current_thread()?, Arc::clone(&connections));
+    std::thread::Builder::new()
+        .name(format!("carry-{number}"))
+        .spawn(move || runtime.block_on(carry(arrivals, thread, open, keepalive)))?;
+    Ok(Carrier {
+        connections,
+        inbox,
+        watchman,
+    })
+}
+
+/// One thread's work: takes connections in, and looks after all of them once a second.
+async fn carry(
+    mut arrivals: UnboundedReceiver<StdStream>,
+    thread: Arc<Thread>,
+    open: Arc<AtomicUsize>,
+    keepalive: Duration,
+) {
+    let mut every_second = tokio::time::interval(Duration::from_secs(1));
+    every_second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            arrived = arrivals.recv() => {
+                let Some(stream) = arrived else { return };
+                let guest = Guest { open: Arc::clone(&open), thread: Arc::clone(&thread) };
+                let thread = Arc::clone(&thread);
+                tokio::spawn(async move {
+                    if let Err(error) = serve(stream, &thread, keepalive).await {
+                        tracing::debug!(%error, "a connection could not be set up");
+                    }
+                    drop(guest);
+                });
+            }
+            _ = every_second.tick() => {
+                thread.upstream.sweep();
+                thread.watchman.look(UnixTime::now());
+            }
+        }
+    }
+}
+
+/// Counts an open connection for as long as it is served, panics included.
+struct Guest {
+    open: Arc<AtomicUsize>,
+    thread: Arc<Thread>,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.thread.shared.telemetry.connection_closed();
+    }
+}
+
+async fn serve(stream: StdStream, thread: &Arc<Thread>, keepalive: Duration) -> io::Result<()> {
+    let stream = TcpStream::from_std(stream)?;
+    let address = stream.peer_addr()?;
+    stream.set_nodelay(true)?;
+    let tcp_keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_mins(1))
+        .with_interval(Duration::from_secs(15));
+    socket2::SockRef::from(&stream).set_tcp_keepalive(&tcp_keepalive)?;
+
+    let phase = Arc::new(Phase::default());
+    let watch = Arc::new(Watch::default());
+    let _watching = thread.watchman.watch(&watch);
+    let connection = Arc::new(ClientConnection {
+        peer: thread.shared.forwarding.peer(address),
+        phase: Arc::clone(&phase),
+        watch: Arc::clone(&watch),
+    });
+    let stream = TimedStream::new(stream, phase, keepalive);
+    let service = service_fn(|request| handle(request, Arc::clone(&connection), Arc::clone(thread)));
+    let served = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_buf_size(HEAD_SIZE)
+        .half_close(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut served = pin!(served);
+    let mut draining = false;
+    poll_fn(|cx| {
+        match watch.poll(cx) {
+            Some(Order::Cut) => return Poll::Ready(()),
+            Some(Order::Drain) if !draining => {
+                draining = true;
+                Pin::as_mut(&mut served).graceful_shutdown();
+            }
+            _ => {}
+        }
+        served.as_mut().poll(cx).map(|ended| {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a client connection ended");
+            }
+        })
+    })
+    .await;
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! The paths that the gateway keeps for itself (CONTRACT, section 3).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, COOKIE};
+use http::{Method, Response, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::time::timeout;
+
+use super::control::Step;
+use super::host::Host;
+use super::request::{Asker, StrictRequest};
+use super::respond::{self, Cause};
+use super::{Asking, Shared};
+use crate::clock::UnixTime;
+use crate::sign_in::Visit;
+
+/// Where the app's developers find the keys; answered for any Host and without a session.
+pub const JWKS_PATH: &str = "/.vestibule/jwks.json";
+/// Where people sign in.
+pub const LOGIN_PATH: &str = "/.vestibule/login";
+const LOGOUT_PATH: &str = "/.vestibule/logout";
+const WHOAMI_PATH: &str = "/.vestibule/whoami";
+const ASSETS: &str = "/.vestibule/assets/";
+
+/// Largest form that is read, in bytes: an ID token with many groups fits.
+const FORM_LIMIT: usize = 1024 * 1024;
+const FORM_TIME: Duration = Duration::from_secs(10);
+
+/// Answers a request on one of our paths.
+pub async fn answer(
+    request: StrictRequest,
+    shared: &Shared,
+    asking: &Asking,
+    now: UnixTime,
+) -> Result<Response<Bytes>, Cause> {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let path = request.path();
+    if path == JWKS_PATH {
+        return if reads {
+            Ok(jwks(shared))
+        } else {
+            Err(Cause::NotAllowed("GET, HEAD"))
+        };
+    }
+    if path.starts_with(ASSETS) {
+        return shared.pages.asset(path).filter(|_| reads).ok_or(if reads {
+            Cause::NotFound
+        } else {
+            Cause::NotAllowed("GET, HEAD")
+        });
+    }
+    let step = if path == LOGIN_PATH {
+        Step::Login
+    } else if path == shared.callback_path {
+        Step::Callback
+    } else if path == LOGOUT_PATH || shared.logout_path.as_deref() == Some(path) {
+        Step::Logout
+    } else if path == WHOAMI_PATH {
+        return if reads {
+            whoami(&request, shared, now).await
+        } else {
+            Err(Cause::NotAllowed("GET, HEAD"))
+        };
+    } else {
+        return Err(Cause::NotFound);
+    };
+    match (step, request.method()) {
+        (Step::Login, &Method::GET | &Method::HEAD) | (_, &Method::GET | &Method::POST) => {}
+        (Step::Login, _) => return Err(Cause::NotAllowed("GET, HEAD")),
+        _ => return Err(Cause::NotAllowed("GET, POST")),
+    }
+    if request.host() != Host::Public {
+        // Nobody signs in under another name: the cookies belong to the public one.
+        let elsewhere = (request.asker() == Asker::Page).then(|| {
+            respond::redirect(
+                StatusCode::PERMANENT_REDIRECT,
+                &format!("{}{}", shared.origin, request.target()),
+            )
+        });
+        return elsewhere.flatten().ok_or(Cause::Misdirected);
+    }
+    let visit = visit(request, shared, asking, now).await?;
+    shared
+        .control
+        .visit(step, visit, now)
+        .await
+        .map_err(|_| Cause::Unavailable)
+}
+
+/// The keys (RFC 7517), for whoever asks.
+#[must_use]
+pub fn jwks(shared: &Shared) -> Response<Bytes> {
+    respond::json(StatusCode::OK, "application/json", "max-age=300", shared.keys.jwks())
+}
+
+async fn whoami(request: &StrictRequest, shared: &Shared, now: UnixTime) -> Result<Response<Bytes>, Cause> {
+    let cookies = shared.gate.cookies().find(request.headers());
+    if cookies.conflict {
+        return Err(shared.cookie_conflict());
+    }
+    let session = shared
+        .gate
+        .session(cookies, now)
+        .await
+        .map_err(|_| Cause::Unavailable)?;
+    let session = session.ok_or_else(|| Cause::NoSession {
+        sign_in: LOGIN_PATH.to_owned(),
+    })?;
+    let body = shared.keys.whoami(session.claims(), now).to_string();
+    Ok(respond::json(
+        StatusCode::OK,
+        "application/json",
+        "no-store",
+        Bytes::from(body),
+    ))
+}
+
+async fn visit(request: StrictRequest, shared: &Shared, asking: &Asking, now: UnixTime) -> Result<Visit, Cause> {
+    let cookies = shared.gate.cookies().find(request.headers());
+    if cookies.conflict {
+        return Err(shared.cookie_conflict());
+    }
+    let session_cookie = cookies.session.clone();
+    let session = shared
+        .gate
+        .session(cookies, now)
+        .await
+        .map_err(|_| Cause::Unavailable)?;
+    let attempt_cookies = if request.headers().contains_key(COOKIE) {
+        shared.gate.cookies().attempts(request.headers())
+    } else {
+        Vec::new()
+    };
+    let cross_site = request.begun_elsewhere(shared.gate.origins().get(..1).unwrap_or_default());
+    let method = request.method().clone();
+    let query = request.parts.uri.query().map(str::to_owned);
+    let is_form = method == Method::POST
+        && request.headers().get(CONTENT_TYPE).is_some_and(|kind| {
+            let kind = kind.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
+            kind.trim_ascii()
+                .eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+        });
+    let form = if is_form { Some(form(request).await?) } else { None };
+    Ok(Visit {
+        method,
+        query,
+        form,
+        session_cookie,
+        attempt_cookies,
+        session,
+        client: asking.client,
+        cross_site,
+        request_id: Arc::from(asking.id.as_str()),
+    })
+}
+
+async fn form(request: StrictRequest) -> Result<Bytes, Cause> {
+    match timeout(FORM_TIME, Limited::new(request.body, FORM_LIMIT).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Cause::TooLarge),
+        // It broke off: nobody is there to read the answer.
+        Ok(Err(_)) | Err(_) => Err(Cause::Late),
+    }
+}

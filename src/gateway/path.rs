@@ -1,0 +1,425 @@
+//! What a path means, to every reader it may meet.
+//!
+//! The gateway decides by the path and the app behind reads it again, perhaps otherwise: decoded once or twice, with `//`
+//! merged, `..` resolved, `;parameters` cut, `\` taken for `/`. A path is taken only if every such reading leads to the
+//! same decision; what would be ours or public in one reading and not in another is [`Ambiguous`].
+
+use crate::config::PublicPaths;
+
+/// What a path leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// A path that the gateway keeps for itself, or one below `/.vestibule`.
+    Own,
+    /// The app's, without a session.
+    Public,
+    /// The app's, with a session.
+    Protected,
+}
+
+/// Said of a path that different readers would take differently, or that holds what no path may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the path means different things to different readers")]
+pub struct Ambiguous;
+
+/// The paths that decide: ours and the public ones.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    own: Vec<String>,
+    public: PublicPaths,
+}
+
+/// More readings than this are nobody's honest path.
+const MOST_READINGS: usize = 512;
+
+impl Paths {
+    /// `own` are exact paths besides everything at and below `/.vestibule`.
+    #[must_use]
+    pub fn new(own: Vec<String>, public: PublicPaths) -> Self {
+        Self { own, public }
+    }
+
+    /// Classifies a path (without query) as it was received.
+    pub fn classify(&self, path: &[u8]) -> Result<Class, Ambiguous> {
+        let looks = look(path)?;
+        let class = self.class_of(path);
+        if looks == Looks::Plain {
+            return Ok(class);
+        }
+        let mut seen = vec![path.to_vec()];
+        let mut next = 0;
+        while let Some(reading) = seen.get(next).cloned() {
+            next += 1;
+            for read in READERS {
+                let Some(other) = read(&reading) else { continue };
+                if seen.contains(&other) {
+                    continue;
+                }
+                if seen.len() == MOST_READINGS || self.class_of(&other) != class {
+                    return Err(Ambiguous);
+                }
+                seen.push(other);
+            }
+        }
+        Ok(class)
+    }
+
+    fn class_of(&self, path: &[u8]) -> Class {
+        if is_below_own_root(path) || self.own.iter().any(|own| own.as_bytes() == path) {
+            Class::Own
+        } else if self.public.contains(path) {
+            Class::Public
+        } else {
+            Class::Protected
+        }
+    }
+}
+
+/// `/.vestibule` and what is below it, in any case: an app on a file system that folds case must not see it either.
+fn is_below_own_root(path: &[u8]) -> bool {
+    const ROOT: &[u8] = b"/.vestibule";
+    path.split_at_checked(ROOT.len())
+        .is_some_and(|(start, rest)| start.eq_ignore_ascii_case(ROOT) && (rest.is_empty() || rest.starts_with(b"/")))
+}
+
+#[derive(PartialEq, Eq)]
+enum Looks {
+    /// Every reader takes it as it stands.
+    Plain,
+    /// It holds something that readers take differently.
+    Odd,
+}
+
+/// One pass over the bytes: refuses what no path may hold, and tells whether readers could differ.
+fn look(path: &[u8]) -> Result<Looks, Ambiguous> {
+    let mut looks = Looks::Plain;
+    let mut before = 0_u8;
+    for &byte in path {
+        match byte {
+            // Controls, space, DEL, `\` and bytes beyond ASCII: RFC 3986, section 2 knows none of them.
+            0..=0x20 | 0x7F..=0xFF | b'\\' | b'#' => return Err(Ambiguous),
+            b'%' | b';' => looks = Looks::Odd,
+            b'/' | b'.' if before == b'/' => looks = Looks::Odd,
+            _ => {}
+        }
+        before = byte;
+    }
+    if looks == Looks::Odd && holds_encoded_nul(path) {
+        return Err(Ambiguous);
+    }
+    Ok(looks)
+}
+
+fn holds_encoded_nul(path: &[u8]) -> bool {
+    let mut reading = path.to_vec();
+    loop {
+        if reading.contains(&0) {
+            return true;
+        }
+        match decoded(&reading) {
+            Some(next) => reading = next,
+            None => return false,
+        }
+    }
+}
+
+/// Gives its reading of a path, or None where it reads it as it stands.
+type Reader = fn(&[u8]) -> Option<Vec<u8>>;
+
+const READERS: [Reader; 8] = [
+    decoded,
+    slashes_forward,
+    without_parameters,
+    cut_at_parameter,
+    merged,
+    resolved,
+    cut_at_end_mark,
+    overlong_decoded,
+];
+
+/// Percent-decoded once (RFC 3986, section 2.1).
+fn decoded(path: &[u8]) -> Option<Vec<u8>> {
+    let out: Vec<u8> = percent_encoding::percent_decode(path).collect();
+    (out != path).then_some(out)
+}
+
+/// `\` as `/`.
+fn slashes_forward(path: &[u8]) -> Option<Vec<u8>> {
+    path.contains(&b'\\').then(|| {
+        path.iter()
+            .map(|&byte| if byte == b'\\' { b'/' } else { byte })
+            .collect()
+    })
+}
+
+/// `;parameters` cut out of every segment (RFC 3986, section 3.3).
+fn without_parameters(path: &[u8]) -> Option<Vec<u8>> {
+    path.contains(&b';').then(|| {
+        let segments: Vec<&[u8]> = path
+            .split(|&byte| byte == b'/')
+            .map(|segment| segment.split(|&byte| byte == b';').next().unwrap_or_default())
+            .collect();
+        segments.join(&b'/')
+    })
+}
+
+/// Everything from the first `;` on cut off.
+fn cut_at_parameter(path: &[u8]) -> Option<Vec<u8>> {
+    cut(path, |byte| byte == b';')
+}
+
+/// Cut at a decoded `?` or `#`.
+fn cut_at_end_mark(path: &[u8]) -> Option<Vec<u8>> {
+    cut(path, |byte| matches!(byte, b'?' | b'#'))
+}
+
+fn cut(path: &[u8], at: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
+    path.iter()
+        .position(|&byte| at(byte))
+        .map(|end| path.get(..end).unwrap_or_default().to_vec())
+}
+
+/// `//` as `/`.
+fn merged(path: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(path.len());
+    for &byte in path {
+        if byte != b'/' || out.last() != Some(&b'/') {
+            out.push(byte);
+        }
+    }
+    (out.len() != path.len()).then_some(out)
+}
+
+/// `.` and `..` segments resolved (RFC 3986, section 5.2.4).
+fn resolved(path: &[u8]) -> Option<Vec<u8>> {
+    let dots = |segment: &[u8]| matches!(segment, b"." | b"..");
+    if !path.split(|&byte| byte == b'/').any(dots) {
+        return None;
+    }
+    let mut out: Vec<&[u8]> = Vec::new();
+    let mut segments = path.split(|&byte| byte == b'/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        match segment {
+            b"." => {}
+            b".." => drop(out.pop()),
+            _ => {
+                out.push(segment);
+                continue;
+            }
+        }
+        if segments.peek().is_none() {
+            out.push(b"");
+        }
+    }
+    Some([b"/".as_slice(), &out.join(&b'/')].concat())
+}
+
+/// The overlong UTF-8 forms of `/`, `.` and `\` that careless decoders take (`%c0%af`), after decoding.
+fn overlong_decoded(path: &[u8]) -> Option<Vec<u8>> {
+    if !path.iter().any(|byte| matches!(byte, 0xC0 | 0xC1)) {
+        return None;
+    }
+    let mut out = Vec::with_capacity(path.len());
+    let mut bytes = path.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match (byte, bytes.peek().copied()) {
+            (0xC0 | 0xC1, Some(second @ 0x80..=0xBF)) => {
+                out.push(((byte & 1) << 6) | (second & 0x3F));
+                bytes.next();
+            }
+            _ => out.push(byte),
+        }
+    }
+    (out != path).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Ambiguous, Class, Paths};
+    use crate::config::PublicPaths;
+
+    fn paths() -> Paths {
+        Paths::new(
+            vec!["/oidc/callback".into(), "/logout".into()],
+            PublicPaths {
+                exact: vec!["/health".into()],
+                prefixes: vec!["/public/".into()],
+            },
+        )
+    }
+
+    fn class(path: &str) -> Result<Class, Ambiguous> {
+        paths().classify(path.as_bytes())
+    }
+
+    #[test]
+    fn plain_paths_are_what_they_say() {
+        for (path, expected) in [
+            ("/", Class::Protected),
+            ("/health", Class::Public),
+            ("/health/", Class::Protected),
+            ("/Health", Class::Protected),
+            ("/public", Class::Protected),
+            ("/public/", Class::Public),
+            ("/public/a.b", Class::Public),
+            ("/PUBLIC/a", Class::Protected),
+            ("/logout", Class::Own),
+            ("/logout/", Class::Protected),
+            ("/oidc/callback", Class::Own),
+            ("/.vestibule", Class::Own),
+            ("/.vestibule/x", Class::Own),
+            ("/.VestiBule/x", Class::Own),
+            ("/.vestibulex", Class::Protected),
+        ] {
+            assert_eq!(class(path), Ok(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn odd_paths_with_one_meaning_pass() {
+        for path in [
+            "/a%2Fb//c",
+            "/a/../b",
+            "/a;x=1/b",
+            "/a%20b",
+            "/%E2%82%AC",
+            "/a/./b",
+            "/a%5cb",
+            "/~a/b%252Fc",
+            "/..;/x",
+            "/a%ff",
+        ] {
+            assert_eq!(class(path), Ok(Class::Protected), "{path}");
+        }
+        for path in [
+            "/public/a%20b",
+            "/public/a;b",
+            "/public//a",
+            "/public/./a",
+            "/public/%2e%2e%2e/a",
+        ] {
+            assert_eq!(class(path), Ok(Class::Public), "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_with_two_meanings_are_refused() {
+        for path in [
+            "/public/../admin",
+            "/public/%2e%2e/admin",
+            "/public/..%2fadmin",
+            "/public/..;/admin",
+            "/public/..;x/admin",
+            "/public/%252e%252e/admin",
+            "/public/%252e%252e%252fadmin",
+            "/public/..%5cadmin",
+            "/public/..%255cadmin",
+            "/public%2fx",
+            "/public%2Fx",
+            "//public/x",
+            "/x/../public/a",
+            "/%70ublic/a",
+            "/public;x/a",
+            "/health;x",
+            "/health%3bx",
+            "/heal%74h",
+            "/health%3f",
+            "/health%23x",
+            "/health%00",
+            "/health/x/..%2f..%2fhealth",
+            "/./health",
+            "/x/%2e%2e/.vestibule/login",
+            "/%2evestibule/login",
+            "//.vestibule/login",
+            "/.vestibule/../x",
+            "/.vestibule%2flogin",
+            "/%2e%76estibule",
+            "/.vestibule;x/login",
+            "/.vestibule%3b/login",
+            "/x/..;/.vestibule",
+            "/.vestibule%5clogin",
+            "/a%5c..%5c.vestibule",
+            "/logout;x",
+            "/logout%3f",
+            "/%6cogout",
+            "//logout",
+            "/./logout",
+            "/logout/.%2e/logout",
+            "/oidc%2fcallback",
+            "/oidc//callback",
+            "/oidc/./callback",
+            "/oidc/callback%23",
+            "/public/%c0%ae%c0%ae/admin",
+            "/public/%c0%ae%c0%ae%c0%afadmin",
+            "/%c0%aevestibule",
+            "/public/%25%32%65%25%32%65/admin",
+            "/public/.%2e/admin",
+            "/public/%2e./admin",
+            "/public/a/../../admin",
+            "/public/..",
+            "/public/../",
+            "/.%2f.vestibule",
+            "/.vestibule/..;/..;/x",
+        ] {
+            assert_eq!(class(path), Err(Ambiguous), "{path}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_no_path_may_hold_are_refused() {
+        for path in [
+            "/a\\b", "/a\0", "/a%00b", "/a%2500b", "/\u{e9}", "/a b", "/a#b", "/a\tb", "/a\x7f",
+        ] {
+            assert_eq!(class(path), Err(Ambiguous), "{path:?}");
+        }
+    }
+
+    /// A careless but thorough reader, written apart from the code above.
+    fn careless(path: &str, decodes: usize, backslash: bool, parameters: bool, merge: bool) -> String {
+        let mut path = path.to_owned();
+        for _ in 0..decodes {
+            path = percent_encoding::percent_decode_str(&path)
+                .decode_utf8_lossy()
+                .into_owned();
+        }
+        if backslash {
+            path = path.replace('\\', "/");
+        }
+        let mut out: Vec<String> = Vec::new();
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        let last = segments.len().saturating_sub(1);
+        for (at, segment) in segments.iter().enumerate() {
+            let segment = if parameters {
+                segment.split(';').next().unwrap_or_default()
+            } else {
+                segment
+            };
+            match segment {
+                "" if merge && at != last => {}
+                "." => {}
+                ".." => drop(out.pop()),
+                _ => out.push(segment.to_owned()),
+            }
+        }
+        format!("/{}", out.join("/"))
+    }
+
+    proptest! {
+        #[test]
+        fn no_reader_finds_a_protected_path_behind_a_public_one(
+            parts in proptest::collection::vec(prop_oneof![
+                Just("/"), Just("."), Just(".."), Just("%2f"), Just("%2e"), Just("%252e"), Just(";"), Just("%5c"), Just("public"), Just("health"),
+                Just("admin"), Just(".vestibule"), Just("logout"), Just("%3b"), Just("%25"), Just("2e"), Just("2f"), Just("x"),
+            ], 0..10),
+            decodes in 0_usize..3, backslash: bool, parameters: bool, merge: bool,
+        ) {
+            let path = format!("/{}", parts.concat());
+            if let Ok(class) = paths().classify(path.as_bytes()) {
+                let read = careless(&path, decodes, backslash, parameters, merge);
+                prop_assert_eq!(paths().class_of(read.as_bytes()), class, "{} read as {}", path, read);
+            }
+        }
+    }
+}

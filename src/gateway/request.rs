@@ -1,0 +1,272 @@
+//! Strict reading: from what hyper parsed to a request that means one thing.
+//!
+//! hyper has settled framing before we see a request (one length, `Content-Length` beside `Transfer-Encoding` dropped and
+//! the connection closed); what it leaves to us is refused here: no Host or two, a Host that is not the authority, codings
+//! other than `chunked`, CONNECT, TRACE, foreign absolute-form, paths with two meanings.
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, Request, Version};
+use hyper::body::{Body as _, Incoming};
+
+use super::host::{Host, Hosts};
+use super::path::{Class, Paths};
+
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
+const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
+
+/// A request that means one thing. Made here only; whoever holds one need not ask again.
+#[derive(Debug)]
+pub struct StrictRequest {
+    pub(super) parts: Parts,
+    pub(super) body: Incoming,
+    class: Class,
+    host: Host,
+    asker: Asker,
+    websocket: bool,
+    chunked: bool,
+}
+
+/// Who asks, and so in what form an answer of ours is understood (CONTRACT, section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// A person opening a page: may be sent to sign in.
+    Page,
+    /// Another navigation (a form, a frame): gets a page, but can't be sent away and back.
+    Navigation,
+    /// A program: never gets HTML.
+    Program,
+}
+
+/// Why a request was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// RFC 9112, section 3.2.
+    #[error("the request needs exactly one Host header")]
+    Host,
+    /// RFC 9112, section 3.2.2: an absolute-form target and Host must agree, and be ours.
+    #[error("the request's target and its Host header do not agree")]
+    Authority,
+    /// RFC 9112, section 6.1.
+    #[error("the only transfer coding that is understood is chunked")]
+    TransferCoding,
+    /// CONNECT and TRACE.
+    #[error("this method is not served")]
+    Method,
+    /// What is no path, or one with two meanings.
+    #[error("the path means different things to different readers")]
+    Path,
+}
+
+/// Reads a request strictly; a refusal comes with who asked.
+pub fn read(request: Request<Incoming>, hosts: &Hosts, paths: &Paths) -> Result<StrictRequest, (Refusal, Asker)> {
+    let (parts, body) = request.into_parts();
+    match examine(&parts, hosts, paths) {
+        Ok((class, host, chunked)) => {
+            let asker = asker(&parts);
+            let websocket = is_websocket(&parts) && body.is_end_stream();
+            Ok(StrictRequest {
+                parts,
+                body,
+                class,
+                host,
+                asker,
+                websocket,
+                chunked,
+            })
+        }
+        Err(refusal) => Err((refusal, asker(&parts))),
+    }
+}
+
+impl StrictRequest {
+    /// Ours, public or protected.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// Which of our names it was sent to.
+    #[must_use]
+    pub fn host(&self) -> Host {
+        self.host
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn asker(&self) -> Asker {
+        self.asker
+    }
+
+    /// Whether it asks to become a WebSocket (RFC 6455, section 4.1): a GET without body over HTTP/1.1.
+    #[must_use]
+    pub fn is_websocket(&self) -> bool {
+        self.websocket
+    }
+
+    /// Whether its body came chunked and must go on so.
+    pub(super) fn is_chunked(&self) -> bool {
+        self.chunked
+    }
+
+    /// The path as it was checked.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.parts.uri.path()
+    }
+
+    /// Path and query as they were received.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        self.parts
+            .uri
+            .path_and_query()
+            .map_or("/", http::uri::PathAndQuery::as_str)
+    }
+
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        &self.parts.method
+    }
+
+    /// The headers as they were received.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    /// A CORS preflight (Fetch, section 4.8).
+    #[must_use]
+    pub fn is_preflight(&self) -> bool {
+        self.parts.method == Method::OPTIONS
+            && self.parts.headers.contains_key(http::header::ORIGIN)
+            && self
+                .parts
+                .headers
+                .contains_key(http::header::ACCESS_CONTROL_REQUEST_METHOD)
+    }
+
+    /// `Sec-Fetch-Site`, where the browser sent it: whether another site or origin of the same site began this.
+    #[must_use]
+    pub fn begun_elsewhere(&self, allowed_origins: &[String]) -> bool {
+        if let Some(site) = self.parts.headers.get(SEC_FETCH_SITE) {
+            return matches!(site.as_bytes(), b"cross-site" | b"same-site")
+                && !self.origin_is_among(allowed_origins.get(1..).unwrap_or_default());
+        }
+        self.parts.headers.contains_key(http::header::ORIGIN) && !self.origin_is_among(allowed_origins)
+    }
+
+    /// Whether there is one `Origin`, and it is one of these.
+    fn origin_is_among(&self, origins: &[String]) -> bool {
+        let mut sent = self.parts.headers.get_all(http::header::ORIGIN).iter();
+        match (sent.next(), sent.next()) {
+            (Some(origin), None) => origins.iter().any(|ours| ours.as_bytes() == origin.as_bytes()),
+            _ => false,
+        }
+    }
+}
+
+/// In what form an answer is understood.
+fn asker(parts: &Parts) -> Asker {
+    let headers = &parts.headers;
+    let reads = matches!(parts.method, Method::GET | Method::HEAD);
+    if let Some(mode) = headers.get(SEC_FETCH_MODE) {
+        if mode != "navigate" {
+            return Asker::Program;
+        }
+        let document = headers.get(SEC_FETCH_DEST).is_none_or(|dest| dest == "document");
+        return if reads && document && !headers.contains_key(SEC_PURPOSE) {
+            Asker::Page
+        } else {
+            Asker::Navigation
+        };
+    }
+    let reads_html = headers
+        .get_all(http::header::ACCEPT)
+        .iter()
+        .any(|accept| memchr::memmem::find(accept.as_bytes(), b"text/html").is_some());
+    let scripted = headers
+        .get(X_REQUESTED_WITH)
+        .is_some_and(|with| with.as_bytes().eq_ignore_ascii_case(b"XMLHttpRequest"));
+    if !reads_html || scripted || headers.contains_key(SEC_FETCH_DEST) || headers.contains_key(UPGRADE) {
+        Asker::Program
+    } else if reads {
+        Asker::Page
+    } else {
+        Asker::Navigation
+    }
+}
+
+fn examine(parts: &Parts, hosts: &Hosts, paths: &Paths) -> Result<(Class, Host, bool), Refusal> {
+    if matches!(parts.method, Method::CONNECT | Method::TRACE) {
+        return Err(Refusal::Method);
+    }
+    let host = host_of(parts, hosts)?;
+    let chunked = is_chunked(parts)?;
+    let target = parts.uri.path_and_query().ok_or(Refusal::Path)?;
+    let query_ok = target
+        .query()
+        .is_none_or(|query| query.bytes().all(|byte| byte.is_ascii_graphic()));
+    let class = paths
+        .classify(target.path().as_bytes())
+        .ok()
+        .filter(|_| query_ok && target.path().starts_with('/'))
+        .ok_or(Refusal::Path)?;
+    Ok((class, host, chunked))
+}
+
+fn host_of(parts: &Parts, hosts: &Hosts) -> Result<Host, Refusal> {
+    let mut fields = parts.headers.get_all(HOST).iter();
+    let host = match (fields.next(), fields.next()) {
+        (Some(host), None) => Some(host.to_str().map_err(|_| Refusal::Host)?),
+        // HTTP/1.0 knows no Host; such a client means the only app there is.
+        (None, None) if parts.version < Version::HTTP_11 => None,
+        _ => return Err(Refusal::Host),
+    };
+    let which = host
+        .map_or(Some(Host::Public), |host| hosts.which(host))
+        .ok_or(Refusal::Host)?;
+    let Some(authority) = parts.uri.authority() else {
+        return Ok(which);
+    };
+    // Absolute-form: only our own origin, and in agreement with Host.
+    let agrees = matches!(parts.uri.scheme_str(), Some("http" | "https"))
+        && host.is_some_and(|host| host.eq_ignore_ascii_case(authority.as_str()))
+        && which != Host::Foreign;
+    if agrees { Ok(which) } else { Err(Refusal::Authority) }
+}
+
+fn is_chunked(parts: &Parts) -> Result<bool, Refusal> {
+    let mut fields = parts.headers.get_all(TRANSFER_ENCODING).iter();
+    match (fields.next(), fields.next()) {
+        (None, _) => Ok(false),
+        (Some(coding), None)
+            if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") && parts.version == Version::HTTP_11 =>
+        {
+            Ok(true)
+        }
+        _ => Err(Refusal::TransferCoding),
+    }
+}
+
+fn is_websocket(parts: &Parts) -> bool {
+    let listed = |name: HeaderName, word: &[u8]| {
+        parts.headers.get_all(name).iter().any(|field| {
+            field
+                .as_bytes()
+                .split(|&byte| byte == b',')
+                .any(|item| item.trim_ascii().eq_ignore_ascii_case(word))
+        })
+    };
+    parts.headers.contains_key(UPGRADE)
+        && parts.method == Method::GET
+        && parts.version == Version::HTTP_11
+        && !parts.headers.contains_key(TRANSFER_ENCODING)
+        && parts.headers.get(CONTENT_LENGTH).is_none_or(|length| length == "0")
+        && listed(UPGRADE, b"websocket")
+        && listed(CONNECTION, b"upgrade")
+}

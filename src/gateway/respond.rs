@@ -1,0 +1,202 @@
+//! The one place where causes become answers: a page for people, problem+json (RFC 9457) for programs.
+
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
+};
+use http::{Response, StatusCode};
+
+use super::request::{Asker, Refusal};
+use crate::pages::{Message, Pages};
+
+/// Why the gateway answers itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Not strictly readable.
+    Refused(Refusal),
+    /// Two session cookies; the answer deletes ours.
+    CookieConflict {
+        /// `Set-Cookie` values that delete it.
+        delete: Vec<String>,
+    },
+    /// No session, and nobody to send away to sign in.
+    NoSession {
+        /// Where a person signs in.
+        sign_in: String,
+    },
+    /// Begun by another site.
+    CrossSite,
+    /// Sent to a name that is not ours.
+    Misdirected,
+    /// Nothing of ours is at this path.
+    NotFound,
+    /// Ours, but not with this method.
+    NotAllowed(&'static str),
+    /// A form over 1 MiB.
+    TooLarge,
+    /// A form that did not arrive in time.
+    Late,
+    /// The app can't be reached, or answers nonsense.
+    Upstream(&'static str),
+    /// The app took too long.
+    UpstreamLate,
+    /// The store or the control plane does not answer.
+    Unavailable,
+}
+
+impl Cause {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Refused(Refusal::Method) | Self::NotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Refused(_) | Self::CookieConflict { .. } => StatusCode::BAD_REQUEST,
+            Self::NoSession { .. } => StatusCode::UNAUTHORIZED,
+            Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Late => StatusCode::REQUEST_TIMEOUT,
+            Self::Upstream(_) => StatusCode::BAD_GATEWAY,
+            Self::UpstreamLate => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// What happened, in a few words, and in a sentence or two.
+    fn words(&self) -> (&'static str, String) {
+        match self {
+            Self::Refused(refusal) => ("The request could not be read", sentence(&refusal.to_string())),
+            Self::CookieConflict { .. } => (
+                "Two sessions at once",
+                "Your browser sent two different session cookies. They have been deleted; please try again.".to_owned(),
+            ),
+            Self::NoSession { .. } => (
+                "Please sign in",
+                "Nothing was sent. Sign in, then send it again.".to_owned(),
+            ),
+            Self::CrossSite => (
+                "Not from here",
+                "Another site began this request on your behalf. Open this site and do it from there.".to_owned(),
+            ),
+            Self::Misdirected => (
+                "Another address",
+                "This server does not answer to the name that the request was sent to.".to_owned(),
+            ),
+            Self::NotFound => ("Nothing here", "There is nothing at this address.".to_owned()),
+            Self::NotAllowed(_) => ("Not this way", "This address does not take this method.".to_owned()),
+            Self::TooLarge => ("Too large", "The form is larger than 1 MiB.".to_owned()),
+            Self::Late => ("Too slow", "The form did not arrive within ten seconds.".to_owned()),
+            Self::Upstream(why) => (
+                "The app does not answer",
+                format!("The app behind this sign-in {why}. Please try again in a moment."),
+            ),
+            Self::UpstreamLate => (
+                "The app takes too long",
+                "The app behind this sign-in did not answer in time. Please try again.".to_owned(),
+            ),
+            Self::Unavailable => (
+                "Just a moment",
+                "Your session cannot be checked right now. Please try again in a few seconds.".to_owned(),
+            ),
+        }
+    }
+}
+
+/// Makes the answer.
+#[must_use]
+pub fn answer(cause: &Cause, asker: Asker, realm: &str, request_id: &str, pages: &Pages) -> Response<Bytes> {
+    let status = cause.status();
+    let (title, detail) = cause.words();
+    let mut response = match asker {
+        Asker::Page | Asker::Navigation => {
+            let sign_in;
+            let links: &[(&str, &str)] = match cause {
+                Cause::NoSession { sign_in: href } => {
+                    sign_in = [("Sign in", href.as_str())];
+                    &sign_in
+                }
+                Cause::NotFound | Cause::CrossSite | Cause::CookieConflict { .. } => &[("To the start page", "/")],
+                _ => &[],
+            };
+            pages.message(&Message {
+                status,
+                title,
+                text: &[&detail],
+                links,
+                request_id: Some(request_id),
+            })
+        }
+        Asker::Program => problem(status, title, &detail, request_id),
+    };
+    let headers = response.headers_mut();
+    match cause {
+        Cause::NoSession { .. } => {
+            if let Ok(challenge) = HeaderValue::from_str(&format!("Bearer realm=\"{realm}\"")) {
+                headers.insert(WWW_AUTHENTICATE, challenge);
+            }
+        }
+        Cause::CookieConflict { delete } => {
+            for value in delete.iter().filter_map(|value| HeaderValue::from_str(value).ok()) {
+                headers.append(SET_COOKIE, value);
+            }
+        }
+        Cause::NotAllowed(methods) => drop(headers.insert(ALLOW, HeaderValue::from_static(methods))),
+        Cause::Refused(Refusal::Method) => drop(headers.insert(
+            ALLOW,
+            HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        )),
+        Cause::Unavailable => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("5"))),
+        _ => {}
+    }
+    response
+}
+
+/// Sends a browser elsewhere, remembering nothing.
+#[must_use]
+pub fn redirect(status: StatusCode, to: &str) -> Option<Response<Bytes>> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    response.headers_mut().insert(LOCATION, HeaderValue::from_str(to).ok()?);
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Some(response)
+}
+
+/// JSON of ours.
+#[must_use]
+pub fn json(status: StatusCode, kind: &'static str, cache: &'static str, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache));
+    headers.insert(
+        http::header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}
+
+/// A problem detail (RFC 9457).
+fn problem(status: StatusCode, title: &str, detail: &str, request_id: &str) -> Response<Bytes> {
+    let body = serde_json::json!({
+        "type": "about:blank",
+        "title": title,
+        "status": status.as_u16(),
+        "detail": detail,
+        "request_id": request_id,
+    });
+    json(
+        status,
+        "application/problem+json",
+        "no-store",
+        Bytes::from(body.to_string()),
+    )
+}
+
+fn sentence(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| {
+        format!("{}{}.", first.to_uppercase(), letters.as_str())
+    })
+}
