@@ -1,5 +1,7 @@
 //! The command line: one file a command. Builds things and starts them; no logic.
 
+pub mod serve;
+
 use std::process::ExitCode;
 
 /// Runs the command that the arguments name.

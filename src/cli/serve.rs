@@ -1,0 +1,192 @@
+//! `vestibule serve`: builds everything, starts it, and ends it in order.
+//!
+//! [`Instance::start`] is what the command, the demo and the tests use alike.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::UnixTime;
+use crate::config::{EntryRules, KeyFileError, Settings};
+use crate::directory;
+use crate::gateway::{BindError, Control, Lent, Listeners, Running, Shared};
+use crate::identity::{AssertionSettings, KeyRing, KeyRingError};
+use crate::pages::Pages;
+use crate::seal::{NoKey, Sealer};
+use crate::session::{SessionRules, Sessions, Unavailable};
+use crate::sign_in::{CannotStart, SignIn};
+use crate::store::{Store, StoreError};
+use crate::telemetry::Telemetry;
+
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each says what its source says")]
+pub enum StartError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    #[error(transparent)]
+    NoKey(#[from] NoKey),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Sessions(#[from] Unavailable),
+    #[error(transparent)]
+    KeyRing(#[from] KeyRingError),
+    #[error(transparent)]
+    SignIn(#[from] CannotStart),
+    #[error("threads could not be started: {0}")]
+    Threads(#[from] io::Error),
+    #[error(
+        "nobody can sign in: DISABLE_SSO_PROVISIONING is true, nobody has been added, and there is no initial admin; run `vestibule users add EMAIL --role admin`, or set VESTIBULE_INITIAL_ADMINS"
+    )]
+    NobodyCanSignIn,
+}
+
+/// A gateway that runs.
+#[derive(Debug)]
+pub struct Instance {
+    running: Running,
+    addresses: Vec<SocketAddr>,
+    stop: CancellationToken,
+    sessions: Arc<Sessions>,
+    sign_in: Arc<SignIn>,
+    keys: Arc<KeyRing>,
+    entry: Arc<ArcSwap<EntryRules>>,
+    newly_made: bool,
+}
+
+impl Instance {
+    /// Builds everything and starts it on the runtime it is called on, which becomes the control plane.
+    ///
+    /// # Errors
+    /// If anything that the gateway needs from the start is not there. The provider is not among it.
+    pub async fn start(settings: &Settings, telemetry: Arc<Telemetry>, now: UnixTime) -> Result<Self, StartError> {
+        let listeners = Listeners::bind(&settings.listen)?;
+        let sealer = Arc::new(Sealer::new(&settings.secret_keys.load()?)?);
+        let store = Store::open(&settings.database).await?;
+        if !settings.entry.provisioning
+            && settings.entry.initial_admins.is_empty()
+            && directory::is_empty(&store).await?
+        {
+            return Err(StartError::NobodyCanSignIn);
+        }
+        let assertion = AssertionSettings {
+            issuer: settings.public.origin(),
+            audience: settings.assertion_audience.clone(),
+            upstream_headers: settings.upstream.headers.clone(),
+        };
+        let keys = Arc::new(KeyRing::open(store.clone(), Arc::clone(&sealer), assertion, now).await?);
+        let rules = SessionRules {
+            length: settings.session_length,
+            idle: settings.session_idle,
+        };
+        let sessions = Sessions::open(store.clone(), Arc::clone(&sealer), rules, now).await?;
+        let entry = Arc::new(ArcSwap::from_pointee(settings.entry.clone()));
+        let pages = Arc::new(Pages::new(&settings.instance_name));
+        let sign_in = Arc::new(SignIn::new(
+            settings,
+            Arc::clone(&entry),
+            sealer,
+            Arc::clone(&sessions),
+            Pages::clone(&pages),
+        )?);
+
+        let stop = CancellationToken::new();
+        let (following, ring, until) = (Arc::clone(&sessions), Arc::clone(&keys), stop.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = following.run(&ring) => {}
+                () = until.cancelled() => {}
+            }
+        });
+        let (discovering, until) = (Arc::clone(&sign_in), stop.clone());
+        tokio::spawn(async move { discovering.run(until).await });
+
+        let addresses = listeners.addresses();
+        let control = Control::new(
+            tokio::runtime::Handle::current(),
+            Arc::clone(&sessions),
+            Arc::clone(&sign_in),
+        );
+        let lent = Lent {
+            sessions: Arc::clone(&sessions),
+            keys: Arc::clone(&keys),
+            pages,
+            telemetry,
+            control,
+        };
+        let running = Running::start(
+            listeners,
+            &Shared::new(settings, lent),
+            settings.threads,
+            settings.keepalive,
+        )?;
+        Ok(Self {
+            running,
+            addresses,
+            stop,
+            sessions,
+            sign_in,
+            keys,
+            entry,
+            newly_made: store.newly_made(),
+        })
+    }
+
+    /// The addresses it listens on.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Whether its database was made just now.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.newly_made
+    }
+
+    /// Its sessions.
+    #[must_use]
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// Its sign-in.
+    #[must_use]
+    pub fn sign_in(&self) -> &Arc<SignIn> {
+        &self.sign_in
+    }
+
+    /// Its key ring.
+    #[must_use]
+    pub fn keys(&self) -> &Arc<KeyRing> {
+        &self.keys
+    }
+
+    /// Who gets in; a reload swaps it.
+    #[must_use]
+    pub fn entry(&self) -> &Arc<ArcSwap<EntryRules>> {
+        &self.entry
+    }
+
+    /// Stops accepting, ends streams, lets the rest finish for `limit` at most, and writes what sessions have to say.
+    pub async fn drain(&self, limit: Duration) {
+        self.running.drain();
+        if !self.running.finished(limit).await {
+            tracing::warn!(
+                connections = self.running.connections(),
+                "requests were still under way when the drain timeout ended"
+            );
+        }
+        if let Err(error) = self.sessions.flush().await {
+            tracing::warn!(%error, "the last use of sessions was not written");
+        }
+        self.stop.cancel();
+    }
+}
