@@ -228,6 +228,25 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// A fresh random name of 20 letters and digits, which nobody guesses and no two things share (103 bits).
+#[must_use]
+pub fn random_name() -> String {
+    const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    let mut name = String::with_capacity(20);
+    while name.len() < 20 {
+        // Bytes from 252 on would make the first four letters likelier than the rest.
+        for byte in random::<24>()
+            .into_iter()
+            .filter(|byte| *byte < 252)
+            .take(20 - name.len())
+        {
+            // Less than 36, the alphabet's length.
+            name.push(char::from(ALPHABET[usize::from(byte % 36)]));
+        }
+    }
+    name
+}
+
 /// SHA-256 of `data`.
 #[must_use]
 pub fn sha256(data: &[u8]) -> [u8; 32] {

@@ -2,10 +2,17 @@
 //!
 //! Public face: [`admit`] decides who gets in and as whom; the rest is what `vestibule users` does.
 
+mod admit;
+mod names;
+mod people;
+#[cfg(test)]
+mod tests;
+
+pub use self::admit::admit;
+pub use self::people::{activate, add, deactivate, find, first_admin_open, is_empty, list, remove, set_role};
 use crate::clock::UnixTime;
-use crate::config::EntryRules;
 use crate::person::{EmailAddress, Role, UserId};
-use crate::store::{Store, StoreError};
+use crate::store::{StoreError, UserRow};
 
 /// Somebody whom a provider or directory vouches for, at the door.
 #[derive(Clone, Debug)]
@@ -117,19 +124,6 @@ pub enum Refused {
     Unavailable(#[from] StoreError),
 }
 
-/// Decides whether somebody gets in, and as whom; makes the account where the rules say so.
-///
-/// # Errors
-/// [`Refused`] says why not.
-pub async fn admit(
-    _store: &Store,
-    _arrival: &Arrival,
-    _rules: &EntryRules,
-    _now: UnixTime,
-) -> Result<Admitted, Refused> {
-    unimplemented!()
-}
-
 /// One account or invitation.
 #[derive(Clone, Debug)]
 pub struct User {
@@ -149,6 +143,26 @@ pub struct User {
     pub created: UnixTime,
     /// The last sign-in.
     pub last_sign_in: Option<UnixTime>,
+}
+
+impl From<UserRow> for User {
+    fn from(row: UserRow) -> Self {
+        let status = match (row.deactivated, row.signed_in) {
+            (true, _) => Status::Deactivated,
+            (false, None) => Status::Invited,
+            (false, Some(_)) => Status::Active,
+        };
+        Self {
+            id: row.id,
+            email: row.email.map(|(shown, _)| shown),
+            username: row.username.map(|(shown, _)| shown),
+            name: row.name,
+            role: row.role,
+            status,
+            created: row.created,
+            last_sign_in: row.signed_in,
+        }
+    }
 }
 
 /// Where an account stands.
@@ -191,75 +205,8 @@ pub enum ChangeError {
     Store(#[from] StoreError),
 }
 
-/// Everybody, by age of the account.
-///
-/// # Errors
-/// If the store does not answer.
-pub async fn list(_store: &Store) -> Result<Vec<User>, StoreError> {
-    unimplemented!()
-}
-
-/// The person of this e-mail address or id.
-///
-/// # Errors
-/// If there is none.
-pub async fn find(_store: &Store, _who: &str) -> Result<User, ChangeError> {
-    unimplemented!()
-}
-
-/// Adds an invitation.
-///
-/// # Errors
-/// If the address has an account or invitation.
-pub async fn add(_store: &Store, _email: &EmailAddress, _role: Role, _now: UnixTime) -> Result<User, ChangeError> {
-    unimplemented!()
-}
-
-/// Changes a role; live sessions show it within a second.
-///
-/// # Errors
-/// If there is nobody, or they are the last active admin.
-pub async fn set_role(_store: &Store, _who: &str, _role: Role, _now: UnixTime) -> Result<User, ChangeError> {
-    unimplemented!()
-}
-
-/// Deactivates an account and ends its sessions.
-///
-/// # Errors
-/// If there is nobody, or they are the last active admin.
-pub async fn deactivate(_store: &Store, _who: &str, _now: UnixTime) -> Result<User, ChangeError> {
-    unimplemented!()
-}
-
-/// Lets a deactivated person sign in again.
-///
-/// # Errors
-/// If there is nobody.
-pub async fn activate(_store: &Store, _who: &str, _now: UnixTime) -> Result<User, ChangeError> {
-    unimplemented!()
-}
-
-/// Removes an account, its identities and its sessions. The id is never used again.
-///
-/// # Errors
-/// If there is nobody, or they are the last active admin.
-pub async fn remove(_store: &Store, _who: &str, _now: UnixTime) -> Result<User, ChangeError> {
-    unimplemented!()
-}
-
-/// Whether the next stranger to sign in becomes the admin: nobody signed in yet, no admin was added, and there are no
-/// initial admins. Worth a warning at start.
-///
-/// # Errors
-/// If the store does not answer.
-pub async fn first_admin_open(_store: &Store, _rules: &EntryRules) -> Result<bool, StoreError> {
-    unimplemented!()
-}
-
-/// Whether there is no account and no invitation at all.
-///
-/// # Errors
-/// If the store does not answer.
-pub async fn is_empty(_store: &Store) -> Result<bool, StoreError> {
-    unimplemented!()
+/// One event for the `audit` target.
+fn audit(event: &'static str, user: &UserRow, detail: &str) {
+    let email = user.email.as_ref().map(|(shown, _)| shown.as_str());
+    tracing::info!(target: "audit", event, user = %user.id, email, role = %user.role, detail);
 }

@@ -2,15 +2,20 @@
 //!
 //! Public face: [`Claims`] say who somebody is; [`KeyRing::headers`] makes the finished header values of them.
 
-use std::sync::Arc;
+mod assertion;
+mod key;
+mod plain;
+mod ring;
+#[cfg(test)]
+mod tests;
 
 use http::header::{HeaderName, HeaderValue};
 
+pub use self::ring::{KeyRing, list, rotate};
 use crate::clock::UnixTime;
 use crate::config::IdentityField;
 use crate::person::{Role, UserId};
-use crate::seal::Sealer;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 
 /// Who somebody is, as of their sign-in and their account: what the assertion, the plain headers and `whoami` tell.
 #[derive(Clone, Debug)]
@@ -78,56 +83,12 @@ pub enum KeyRingError {
          new ones with `vestibule keys rotate --now`"
     )]
     DoesNotOpen(String),
+    /// There is no key to sign with.
+    #[error("there is no signing key in the store")]
+    NoKey,
     /// The cryptographic library makes no keys.
     #[error("no signing key could be made")]
     CannotMake,
-}
-
-/// Signs assertions and publishes keys. Cheap to share; the data plane calls `headers` and `jwks` only.
-#[derive(Debug)]
-pub struct KeyRing {}
-
-impl KeyRing {
-    /// Opens the ring; makes the first key and the next where there are none.
-    ///
-    /// # Errors
-    /// If a key that signs, or will, does not open.
-    pub async fn open(
-        _store: Store,
-        _sealer: Arc<Sealer>,
-        _settings: AssertionSettings,
-        _now: UnixTime,
-    ) -> Result<Self, KeyRingError> {
-        unimplemented!()
-    }
-
-    /// Makes the header values that tell the upstream who this is (CONTRACT, section 4).
-    ///
-    /// # Errors
-    /// If signing fails; then nothing may be forwarded on behalf of the user.
-    pub fn headers(&self, _claims: &Claims, _now: UnixTime) -> Result<IdentityHeaders, CannotSign> {
-        Err(CannotSign)
-    }
-
-    /// The JWKS document (RFC 7517, section 5), finished.
-    #[must_use]
-    pub fn jwks(&self) -> bytes::Bytes {
-        bytes::Bytes::new()
-    }
-
-    /// The claims as `whoami` tells them: the assertion's without `nbf`, `exp`, `aud`.
-    #[must_use]
-    pub fn whoami(&self, _claims: &Claims, _now: UnixTime) -> serde_json::Value {
-        serde_json::Value::Null
-    }
-
-    /// Reads the keys anew; on failure the old ones stay. `session` calls it when the feed says so.
-    ///
-    /// # Errors
-    /// If the store does not answer or a key does not open.
-    pub async fn reload(&self, _now: UnixTime) -> Result<(), KeyRingError> {
-        unimplemented!()
-    }
 }
 
 /// A key as `vestibule keys list` shows it.
@@ -175,27 +136,6 @@ pub struct Rotated {
     pub kid: String,
     /// When it takes over; now or later.
     pub at: UnixTime,
-}
-
-/// The keys, oldest first.
-///
-/// # Errors
-/// If the store does not answer.
-pub async fn list(_store: &Store, _now: UnixTime) -> Result<Vec<ListedKey>, StoreError> {
-    unimplemented!()
-}
-
-/// Lets the next key take over once it has been published for ten minutes, or at once if `immediately`.
-///
-/// # Errors
-/// If the store does not answer, or the next key does not open (unless `immediately`: then new ones are made).
-pub async fn rotate(
-    _store: &Store,
-    _sealer: &Sealer,
-    _immediately: bool,
-    _now: UnixTime,
-) -> Result<Rotated, KeyRingError> {
-    unimplemented!()
 }
 
 /// Names of all identity headers that every request may carry; the gateway strips them from what comes from outside,

@@ -4,70 +4,26 @@
 //! Public face: the data plane calls [`Sessions::cached`] and [`Session`]'s methods; everything `async` here is the
 //! control plane's. [`Sessions::run`] must run as long as the gateway does: it hears what other processes changed.
 
-use std::fmt;
+mod follow;
+mod live;
+mod records;
+mod sessions;
+#[cfg(test)]
+mod tests;
+mod token;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio_util::sync::CancellationToken;
 
+pub use self::live::Session;
+pub use self::records::{list, revoke, revoke_all_of};
+pub use self::sessions::Sessions;
+pub use self::token::Token;
 use crate::clock::UnixTime;
-use crate::identity::{CannotSign, Claims, IdentityHeaders, KeyRing};
 use crate::person::UserId;
-use crate::seal::Sealer;
-use crate::store::{Store, StoreError};
-
-/// What a session cookie holds. Only [`Sessions::begin`] makes one; the store knows its hash alone.
-#[derive(Clone)]
-pub struct Token {
-    text: SecretString,
-}
-
-impl Token {
-    /// The cookie's value.
-    #[must_use]
-    pub fn cookie_value(&self) -> &str {
-        secrecy::ExposeSecret::expose_secret(&self.text)
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
-    }
-}
-
-/// A live session, shared by every request that uses it.
-#[derive(Debug)]
-pub struct Session {}
-
-impl Session {
-    /// Who it is.
-    #[must_use]
-    pub fn claims(&self) -> &Claims {
-        unimplemented!()
-    }
-
-    /// When it ends whatever happens.
-    #[must_use]
-    pub fn expires_at(&self) -> UnixTime {
-        unimplemented!()
-    }
-
-    /// Fires when the session ends by logout, revocation, deactivation or in time.
-    #[must_use]
-    pub fn ended(&self) -> &CancellationToken {
-        unimplemented!()
-    }
-
-    /// The finished header values, signed anew when less than 30 s of the assertion are left.
-    ///
-    /// # Errors
-    /// If signing anew fails.
-    pub fn headers(&self, _keys: &KeyRing, _now: UnixTime) -> Result<Arc<IdentityHeaders>, CannotSign> {
-        unimplemented!()
-    }
-}
+use crate::store::StoreError;
 
 /// What the cache knows of a token.
 #[derive(Debug)]
@@ -132,6 +88,12 @@ pub enum CannotBegin {
     Unavailable(#[from] Unavailable),
 }
 
+impl From<StoreError> for CannotBegin {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(Unavailable(error))
+    }
+}
+
 /// What the provider gave at sign-in, handed out when the session ends there, too.
 #[derive(Debug, Default)]
 pub struct ProviderTokens {
@@ -158,115 +120,4 @@ pub struct Listed {
     pub last_seen: UnixTime,
     /// `oidc`, `ldap` or `restore`.
     pub method: &'static str,
-}
-
-/// All sessions of the instance.
-#[derive(Debug)]
-pub struct Sessions {}
-
-impl Sessions {
-    /// Takes up the store's feed where it stands.
-    ///
-    /// # Errors
-    /// If the store does not answer.
-    pub async fn open(
-        _store: Store,
-        _sealer: Arc<Sealer>,
-        _rules: SessionRules,
-        _now: UnixTime,
-    ) -> Result<Arc<Self>, Unavailable> {
-        unimplemented!()
-    }
-
-    /// Data plane: what is known of a cookie's value without asking anybody.
-    #[must_use]
-    pub fn cached(&self, _cookie: &[u8], _now: UnixTime) -> Cached {
-        unimplemented!()
-    }
-
-    /// Control plane: asks the store for a cookie's value and remembers the answer.
-    ///
-    /// # Errors
-    /// If the store does not answer: 503, never 401.
-    pub async fn find(&self, _cookie: &[u8], _now: UnixTime) -> Result<Option<Arc<Session>>, Unavailable> {
-        unimplemented!()
-    }
-
-    /// Begins a session. The one whose cookie the browser still has, `replaces`, ends 30 s later.
-    ///
-    /// # Errors
-    /// If the account is no longer active, or the store does not answer.
-    pub async fn begin(
-        &self,
-        _new: NewSession,
-        _replaces: Option<&[u8]>,
-        _now: UnixTime,
-    ) -> Result<(Token, Arc<Session>), CannotBegin> {
-        unimplemented!()
-    }
-
-    /// Ends a session here; hands out the provider's tokens, so that it can be ended there.
-    ///
-    /// # Errors
-    /// If the store does not answer; then it has not ended.
-    pub async fn end(&self, _session: &Session, _now: UnixTime) -> Result<ProviderTokens, Unavailable> {
-        unimplemented!()
-    }
-
-    /// Marks the attempt of this id as used; false if it was used before. Kept until `until`.
-    ///
-    /// # Errors
-    /// If the store does not answer; then the attempt must not count.
-    pub async fn use_attempt(&self, _id: &str, _until: UnixTime) -> Result<bool, Unavailable> {
-        unimplemented!()
-    }
-
-    /// Follows the store: hears what other processes changed, writes what was used, cleans up. Never returns.
-    pub async fn run(&self, _keys: &KeyRing) {
-        unimplemented!()
-    }
-
-    /// Writes what `run` has not yet written; before the process ends.
-    ///
-    /// # Errors
-    /// If the store does not answer.
-    pub async fn flush(&self) -> Result<(), Unavailable> {
-        unimplemented!()
-    }
-
-    /// Seconds since the store last answered; for readiness.
-    #[must_use]
-    pub fn away_for(&self, _now: UnixTime) -> i64 {
-        unimplemented!()
-    }
-
-    /// How many live sessions this process knows; for the metric.
-    #[must_use]
-    pub fn known(&self) -> usize {
-        unimplemented!()
-    }
-}
-
-/// Live sessions, newest first, of one person or of all.
-///
-/// # Errors
-/// If the store does not answer.
-pub async fn list(_store: &Store, _of: Option<&UserId>, _now: UnixTime) -> Result<Vec<Listed>, Unavailable> {
-    unimplemented!()
-}
-
-/// Ends the session of this public id; false if there is none.
-///
-/// # Errors
-/// If the store does not answer.
-pub async fn revoke(_store: &Store, _sid: &str, _now: UnixTime) -> Result<bool, Unavailable> {
-    unimplemented!()
-}
-
-/// Ends all sessions of one person; says how many.
-///
-/// # Errors
-/// If the store does not answer.
-pub async fn revoke_all_of(_store: &Store, _user: &UserId, _now: UnixTime) -> Result<u64, Unavailable> {
-    unimplemented!()
 }

@@ -1,12 +1,63 @@
 //! The only SQL: one text for SQLite and PostgreSQL, migrations, the change feed. No rules in here.
 //!
-//! Public face: [`Store::open`]. The verbs on it are for `directory`, `session` and `identity` alone.
+//! Public face: [`Store::open`]. The verbs are for `directory`, `session` and `identity` alone; who may use one is its
+//! receiver's type: [`Reading`] asks, [`Writing`] writes what nobody decides on (last use, used attempts, sweeping), and
+//! [`Change`] holds the lock row: every change to the directory and every revocation goes through it, so that they happen
+//! one after the other, and their feed entries stand in the order in which they were committed.
 
+mod feed;
+mod keys;
+mod link;
+mod migrations;
+mod sessions;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod users;
+
+use std::fs;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+
+pub(crate) use self::feed::{ChangeKind, FeedEntry};
+pub(crate) use self::keys::KeyRow;
+use self::link::{Link, within};
+pub(crate) use self::sessions::{SessionRow, SessionWithUser};
+pub(crate) use self::users::UserRow;
+use crate::clock::UnixTime;
 use crate::config;
+
+/// How long a statement may take, and the wait for a connection.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// How long SQLite waits for another process's write: shorter than our patience, so that its own error is the one seen.
+const BUSY: Duration = Duration::from_secs(3);
 
 /// The database of one instance. Cheap to clone; control plane only.
 #[derive(Clone, Debug)]
-pub struct Store {}
+pub struct Store {
+    pools: Pools,
+    newly_made: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Pools {
+    /// SQLite has one writer at a time: a pool of one makes writers wait in a fair queue instead of on its busy timer.
+    Sqlite {
+        read: SqlitePool,
+        write: SqlitePool,
+    },
+    Postgres(PgPool),
+}
 
 /// Why there is no answer. Whoever asked on behalf of a request says 503, never 401 or 403, and lets nobody in.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +81,7 @@ pub enum StoreError {
     },
     /// The folder of the SQLite file is not there.
     #[error("there is no folder {0} to keep the database in: make it, or set VESTIBULE_DATABASE_URL")]
-    NoFolder(std::path::PathBuf),
+    NoFolder(PathBuf),
 }
 
 impl Store {
@@ -38,14 +89,26 @@ impl Store {
     ///
     /// # Errors
     /// If it cannot be opened, made, or is newer than this program.
-    pub async fn open(_database: &config::Database) -> Result<Self, StoreError> {
-        unimplemented!()
+    pub async fn open(database: &config::Database) -> Result<Self, StoreError> {
+        let pools = match database {
+            config::Database::Sqlite(file) => {
+                make_file(file)?;
+                open_sqlite(file)
+            }
+            config::Database::Postgres(url) => open_postgres(url.expose_secret())?,
+        };
+        let mut store = Self {
+            pools,
+            newly_made: false,
+        };
+        store.newly_made = store.migrate().await?;
+        Ok(store)
     }
 
     /// Whether `open` made it.
     #[must_use]
-    pub fn newly_made(&self) -> bool {
-        unimplemented!()
+    pub const fn newly_made(&self) -> bool {
+        self.newly_made
     }
 
     /// Whether it answers now; for `check` and readiness.
@@ -53,6 +116,164 @@ impl Store {
     /// # Errors
     /// If it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        unimplemented!()
+        self.reading().await?.feed().await.map(drop)
     }
+
+    /// Closes all connections; an SQLite file is then whole without its `-wal`.
+    pub async fn close(&self) {
+        match &self.pools {
+            Pools::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+            Pools::Postgres(pool) => pool.close().await,
+        }
+    }
+
+    pub(crate) async fn reading(&self) -> Result<Reading, StoreError> {
+        let link = match &self.pools {
+            Pools::Sqlite { read, .. } => Link::SqliteRead(within(read.acquire()).await?),
+            Pools::Postgres(pool) => Link::PostgresRead(within(pool.acquire()).await?),
+        };
+        Ok(Reading { link })
+    }
+
+    pub(crate) async fn writing(&self) -> Result<Writing, StoreError> {
+        let link = match &self.pools {
+            // A transaction that reads first and writes later could lose its snapshot to another writer.
+            Pools::Sqlite { write, .. } => Link::Sqlite(within(write.begin_with("BEGIN IMMEDIATE")).await?),
+            Pools::Postgres(pool) => Link::Postgres(within(pool.begin()).await?),
+        };
+        Ok(Writing {
+            reading: Reading { link },
+        })
+    }
+
+    pub(crate) async fn change(&self, now: UnixTime) -> Result<Change, StoreError> {
+        Change::begin(self.writing().await?, now).await
+    }
+}
+
+/// Asks.
+pub(crate) struct Reading {
+    link: Link,
+}
+
+/// A transaction that writes what nobody decides on.
+pub(crate) struct Writing {
+    reading: Reading,
+}
+
+impl Writing {
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        self.reading.link.commit().await
+    }
+}
+
+/// A transaction that holds the lock row: nothing else changes the directory or revokes until it ends.
+pub(crate) struct Change {
+    writing: Writing,
+    feed: i64,
+    entries: i64,
+    now: UnixTime,
+}
+
+impl Change {
+    /// Its number in the feed.
+    pub(crate) const fn number(&self) -> i64 {
+        self.feed
+    }
+
+    /// Makes everything since the beginning last, and lets the next one have the lock row.
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        self.writing.commit().await
+    }
+}
+
+impl Deref for Writing {
+    type Target = Reading;
+    fn deref(&self) -> &Reading {
+        &self.reading
+    }
+}
+
+impl DerefMut for Writing {
+    fn deref_mut(&mut self) -> &mut Reading {
+        &mut self.reading
+    }
+}
+
+impl Deref for Change {
+    type Target = Writing;
+    fn deref(&self) -> &Writing {
+        &self.writing
+    }
+}
+
+impl DerefMut for Change {
+    fn deref_mut(&mut self) -> &mut Writing {
+        &mut self.writing
+    }
+}
+
+/// Makes the file before SQLite would, so that nobody else can ever read it: `-wal` and `-shm` inherit the mode.
+fn make_file(file: &Path) -> Result<(), StoreError> {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            return Err(StoreError::NoFolder(folder.to_owned()));
+        }
+        _ => {}
+    }
+    let made = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file);
+    match made {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(StoreError::Unavailable(format!("{}: {error}", file.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn open_sqlite(file: &Path) -> Pools {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .journal_mode(SqliteJournalMode::Wal)
+        // NORMAL would keep everything through a kill -9, but not through a power cut: a revocation that was answered
+        // must not come undone. A sign-in is rare enough to wait for the disk.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY)
+        .disable_statement_logging();
+    let pool = |most| {
+        SqlitePoolOptions::new()
+            .max_connections(most)
+            .acquire_timeout(PATIENCE)
+            .connect_lazy_with(options.clone())
+    };
+    Pools::Sqlite {
+        read: pool(4),
+        write: pool(1),
+    }
+}
+
+fn open_postgres(url: &str) -> Result<Pools, StoreError> {
+    let patience = PATIENCE.as_millis().to_string();
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|_| StoreError::Unavailable("VESTIBULE_DATABASE_URL is no PostgreSQL address".to_owned()))?
+        .application_name("vestibule")
+        // The server gives up, too, so that a gateway that stopped waiting holds no lock.
+        .options([
+            ("statement_timeout", patience.as_str()),
+            ("lock_timeout", patience.as_str()),
+            ("idle_in_transaction_session_timeout", "10000"),
+        ])
+        .disable_statement_logging();
+    let pool = PgPoolOptions::new()
+        .max_connections(8)
+        .acquire_timeout(PATIENCE)
+        .connect_lazy_with(options);
+    Ok(Pools::Postgres(pool))
 }

@@ -1,0 +1,255 @@
+//! Following the store: hears what other processes changed, ends what is over, writes what was used, cleans up.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::time::MissedTickBehavior;
+
+use super::sessions::Sessions;
+use super::{SessionRules, Unavailable};
+use crate::clock::UnixTime;
+use crate::identity::{KeyRing, KeyRingError};
+use crate::store::{ChangeKind, FeedEntry, Reading, StoreError};
+
+/// A change by another process is heard within this.
+const POLL: Duration = Duration::from_millis(250);
+/// How often sessions that are over are looked for; their connections end by it.
+const SWEEP: Duration = Duration::from_secs(5);
+const UPKEEP: Duration = Duration::from_mins(1);
+/// After such a gap (the machine slept) the feed may have been cleaned up beyond where we stand.
+const MISSED: Duration = Duration::from_mins(10);
+
+impl Sessions {
+    /// Follows the store as long as the gateway runs. Never returns; stop it by dropping it.
+    pub async fn run(&self, keys: &KeyRing) {
+        let mut tick = tokio::time::interval(POLL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut answered, mut swept, mut upkept) = (Instant::now(), Instant::now(), Instant::now());
+        loop {
+            tick.tick().await;
+            let now = UnixTime::now();
+            if answered.elapsed() > MISSED {
+                self.lost.store(true, Ordering::SeqCst);
+            }
+            match self.follow(keys, now).await {
+                Ok(()) => answered = Instant::now(),
+                // A clock that was set back must not lengthen our patience.
+                Err(_) if answered.elapsed() > Duration::from_mins(1) => {
+                    self.contact.store(i64::MIN, Ordering::Relaxed);
+                }
+                Err(_) => {}
+            }
+            if swept.elapsed() >= SWEEP {
+                swept = Instant::now();
+                warn(
+                    self.end_over(now).await,
+                    "sessions that are over could not be taken out of the store",
+                );
+            }
+            if upkept.elapsed() >= UPKEEP {
+                upkept = Instant::now();
+                warn(self.upkeep(now).await, "the store could not be tidied");
+                warn(
+                    reload(keys, now).await.map_err(Unavailable),
+                    "the signing keys could not be read again",
+                );
+            }
+        }
+    }
+
+    /// One look at the feed.
+    pub(super) async fn follow(&self, keys: &KeyRing, now: UnixTime) -> Result<(), Unavailable> {
+        match self.hear(keys, now).await {
+            Ok(()) => {
+                self.contact.store(now.0, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => {
+                if !self.lost.swap(true, Ordering::SeqCst) {
+                    tracing::warn!(%error, "the store does not answer; cached sessions go on for a minute");
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn hear(&self, keys: &KeyRing, now: UnixTime) -> Result<(), StoreError> {
+        let mut reading = self.store.reading().await?;
+        let feed = reading.feed().await?;
+        let applied = self.applied.load(Ordering::SeqCst);
+        // A smaller number than before: the database was put back from a copy.
+        if self.lost.load(Ordering::SeqCst) || feed < applied {
+            return self.look_at_everything(&mut reading, feed, keys, now).await;
+        }
+        if feed == applied {
+            return Ok(());
+        }
+        let entries = reading.changes_after(applied).await?;
+        if entries.iter().any(|entry| entry.kind.is_none()) {
+            return self.look_at_everything(&mut reading, feed, keys, now).await;
+        }
+        let newest = entries.last().map_or(feed, |entry| entry.feed.max(feed));
+        // First this, then the dropping: see `remember`.
+        self.applied.store(newest, Ordering::SeqCst);
+        for entry in &entries {
+            self.apply(entry, &mut reading, keys, now).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply(
+        &self,
+        entry: &FeedEntry,
+        reading: &mut Reading,
+        keys: &KeyRing,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        match entry.kind {
+            Some(ChangeKind::User) => {
+                for (_, life) in self.registry.pick(|life| life.user.as_str() == entry.subject) {
+                    self.cache.invalidate(&life.hash);
+                }
+            }
+            Some(ChangeKind::UserEnded) => {
+                let known = self.registry.pick(|life| life.user.as_str() == entry.subject);
+                for (_, life) in &known {
+                    self.cache.invalidate(&life.hash);
+                }
+                if !known.is_empty() {
+                    // Not all of them blindly: who was activated again since may have signed in again.
+                    let still = reading.sids_of(&entry.subject).await?.into_iter().collect();
+                    self.end_all_but(known.iter().map(|(sid, _)| sid.as_str()), &still, now);
+                }
+            }
+            Some(ChangeKind::Session) => {
+                if let Some(life) = self.registry.life(&entry.subject) {
+                    match reading.session_expires(&entry.subject).await? {
+                        Some(expires) => life.shorten(expires, now),
+                        None => self.end_here(&entry.subject),
+                    }
+                }
+            }
+            Some(ChangeKind::Keys) => reload(keys, now).await?,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// After a lost connection the cache is dropped, not patched, and every live session is compared with the store.
+    async fn look_at_everything(
+        &self,
+        reading: &mut Reading,
+        feed: i64,
+        keys: &KeyRing,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        self.applied.store(feed, Ordering::SeqCst);
+        self.drops.fetch_add(1, Ordering::SeqCst);
+        self.cache.invalidate_all();
+        self.gone.invalidate_all();
+        let known = self.registry.pick(|_| true);
+        let still = reading.live_sids(now).await?.into_iter().collect();
+        self.end_all_but(known.iter().map(|(sid, _)| sid.as_str()), &still, now);
+        reload(keys, now).await?;
+        if self.lost.swap(false, Ordering::SeqCst) {
+            tracing::info!("the store answers again");
+        }
+        Ok(())
+    }
+
+    fn end_all_but<'a>(&self, known: impl Iterator<Item = &'a str>, still: &HashMap<String, UnixTime>, now: UnixTime) {
+        for sid in known {
+            match still.get(sid) {
+                Some(expires) => {
+                    if let Some(life) = self.registry.life(sid) {
+                        life.shorten(*expires, now);
+                    }
+                }
+                None => self.end_here(sid),
+            }
+        }
+    }
+
+    /// Ends what is over, here and in the store: a clock that steps back revives nothing that was once seen to be over.
+    pub(super) async fn end_over(&self, now: UnixTime) -> Result<(), Unavailable> {
+        let mut over = self.registry.over(now, Instant::now());
+        for (sid, _) in &over {
+            self.end_here(sid);
+        }
+        let SessionRules { idle, .. } = self.rules;
+        let idlers = self.registry.pick(|life| life.is_idle(now, idle));
+        if over.is_empty() && idlers.is_empty() {
+            return Ok(());
+        }
+        let mut writing = self.store.writing().await?;
+        for (sid, life) in idlers {
+            // Another process may have seen it more lately.
+            if let Some(last_seen) = writing.session_last_seen(&sid).await? {
+                life.seen_elsewhere(last_seen);
+            }
+            if life.is_idle(now, idle) {
+                self.end_here(&sid);
+                over.push((sid, life));
+            }
+        }
+        for (sid, _) in &over {
+            writing.delete_session_that_is_over(sid).await?;
+        }
+        Ok(writing.commit().await?)
+    }
+
+    pub(super) async fn upkeep(&self, now: UnixTime) -> Result<(), Unavailable> {
+        self.flush().await?;
+        // Other processes write what they saw once a minute, too.
+        let unused_since = self.rules.idle.map(|idle| {
+            let idle = i64::try_from(idle.as_secs()).unwrap_or(i64::MAX);
+            now.plus(-idle.saturating_add(180))
+        });
+        let mut writing = self.store.writing().await?;
+        writing.sweep(now, unused_since).await?;
+        Ok(writing.commit().await?)
+    }
+
+    /// Writes what `run` has not yet written; before the process ends.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn flush(&self) -> Result<(), Unavailable> {
+        let used = self.registry.pick(|life| life.unwritten().is_some());
+        // In pieces, so that nobody who signs in waits for all of them.
+        for piece in used.chunks(500) {
+            let mut writing = self.store.writing().await?;
+            let mut wrote = Vec::with_capacity(piece.len());
+            for (sid, life) in piece {
+                if let Some(last_seen) = life.unwritten() {
+                    writing.touch_session(sid, last_seen).await?;
+                    wrote.push((life, last_seen));
+                }
+            }
+            writing.commit().await?;
+            for (life, last_seen) in wrote {
+                life.wrote(last_seen);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A key that does not open is for the operator to see; it does not mean that the store is away.
+async fn reload(keys: &KeyRing, now: UnixTime) -> Result<(), StoreError> {
+    match keys.reload(now).await {
+        Err(KeyRingError::Store(error)) => Err(error),
+        Err(error) => {
+            tracing::error!(%error, "the signing keys could not be read again; the ones at hand stay");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+fn warn(outcome: Result<(), Unavailable>, what: &str) {
+    if let Err(Unavailable(error)) = outcome {
+        tracing::warn!(%error, "{what}");
+    }
+}

@@ -1,0 +1,628 @@
+//! Each test runs on SQLite, and on PostgreSQL where there is one.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::config::{EntryRules, IdentityField};
+use crate::directory::{self, Arrival, ClaimedEmail};
+use crate::identity::{AssertionSettings, KeyRing};
+use crate::person::{EmailAddress, Role};
+use crate::seal::{Sealer, SecretKey};
+use crate::store::Store;
+use crate::store::testing::{Place, damage, places};
+
+const NOW: UnixTime = UnixTime(1_800_000_000);
+const RULES: SessionRules = SessionRules {
+    length: Duration::from_secs(3600),
+    idle: None,
+};
+
+/// One gateway process.
+struct Gateway {
+    store: Store,
+    sealer: Arc<Sealer>,
+    sessions: Arc<Sessions>,
+    keys: KeyRing,
+}
+
+impl Gateway {
+    async fn start(place: &Place, rules: SessionRules) -> Self {
+        Self::with_key(place, rules, SecretKey::new([7; 32])).await
+    }
+
+    async fn with_key(place: &Place, rules: SessionRules, key: SecretKey) -> Self {
+        let store = place.open().await;
+        let sealer = Arc::new(Sealer::new(&[key]).unwrap());
+        let settings = AssertionSettings {
+            issuer: "https://app.example".to_owned(),
+            audience: "https://app.example".to_owned(),
+            upstream_headers: vec![("x-webauth-user".parse().unwrap(), IdentityField::Email)],
+        };
+        let keys = KeyRing::open(store.clone(), Arc::clone(&sealer), settings, NOW)
+            .await
+            .unwrap();
+        let sessions = Sessions::open(store.clone(), Arc::clone(&sealer), rules, NOW)
+            .await
+            .unwrap();
+        Self {
+            store,
+            sealer,
+            sessions,
+            keys,
+        }
+    }
+
+    async fn sign_in(&self, subject: &str) -> (Token, Arc<Session>) {
+        self.sign_in_over(subject, None, NOW).await
+    }
+
+    async fn sign_in_over(&self, subject: &str, old: Option<&Token>, now: UnixTime) -> (Token, Arc<Session>) {
+        let new = new_session(&self.store, subject).await;
+        let old = old.map(|token| token.cookie_value().as_bytes());
+        self.sessions.begin(new, old, now).await.unwrap()
+    }
+
+    fn cached(&self, token: &Token, now: UnixTime) -> Cached {
+        self.sessions.cached(token.cookie_value().as_bytes(), now)
+    }
+
+    async fn find(&self, token: &Token, now: UnixTime) -> Option<Arc<Session>> {
+        self.sessions.find(token.cookie_value().as_bytes(), now).await.unwrap()
+    }
+
+    /// As a request does.
+    async fn live(&self, token: &Token, now: UnixTime) -> Option<Arc<Session>> {
+        match self.cached(token, now) {
+            Cached::Live(session) => Some(session),
+            Cached::None => None,
+            Cached::Unknown => self.find(token, now).await,
+            Cached::Unavailable => panic!("the store is there"),
+        }
+    }
+
+    async fn follow(&self, now: UnixTime) {
+        self.sessions.follow(&self.keys, now).await.unwrap();
+    }
+}
+
+async fn admit(store: &Store, subject: &str) -> UserId {
+    let arrival = Arrival {
+        issuer: "https://id.example".to_owned(),
+        subject: subject.to_owned(),
+        email: ClaimedEmail::Verified(EmailAddress::parse(&format!("{subject}@example.com")).unwrap()),
+        username: None,
+        name: None,
+        groups: Ok(Vec::new()),
+        hosted_domain: None,
+    };
+    let rules = EntryRules {
+        provisioning: true,
+        initial_admins: Vec::new(),
+        default_role: Role::Member,
+        allowed_domains: None,
+        allowed_groups: None,
+        names_follow: false,
+        email_needed: true,
+    };
+    directory::admit(store, &arrival, &rules, NOW).await.unwrap().user
+}
+
+async fn new_session(store: &Store, subject: &str) -> NewSession {
+    NewSession {
+        user: admit(store, subject).await,
+        issuer: "https://id.example".to_owned(),
+        subject: subject.to_owned(),
+        method: "oidc",
+        groups: vec!["staff".to_owned(), "a\0b\n".to_owned()],
+        amr: Some(serde_json::json!(["pwd"])),
+        auth_time: Some(serde_json::json!(1.5)),
+        provider_sid: Some("provider's".to_owned()),
+        id_token: Some("raw.id.token".into()),
+        refresh_token: None,
+    }
+}
+
+fn is_none(cached: &Cached) -> bool {
+    matches!(cached, Cached::None)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_survives_a_restart_and_is_the_same() {
+    for place in places().await {
+        let gateway = Gateway::start(&place, RULES).await;
+        let (token, session) = gateway.sign_in("ann").await;
+        assert!(matches!(gateway.cached(&token, NOW), Cached::Live(_)));
+        // Another process, after a kill -9 as it were: nothing was flushed or closed.
+        let other = Gateway::start(&place, RULES).await;
+        assert!(matches!(other.cached(&token, NOW), Cached::Unknown));
+        let found = other.find(&token, NOW).await.unwrap();
+        assert_eq!(format!("{:?}", found.claims()), format!("{:?}", session.claims()));
+        assert_eq!(found.claims().auth_time, Some(serde_json::json!(1.5)));
+        assert_eq!(found.expires_at(), NOW.plus(3600));
+        assert!(matches!(other.cached(&token, NOW), Cached::Live(_)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn made_up_tokens_are_refused_without_a_query() {
+    let place = Place::sqlite();
+    let gateway = Gateway::start(&place, RULES).await;
+    let (token, _) = gateway.sign_in("ann").await;
+    let stranger = Sealer::new(&[SecretKey::generate()]).unwrap();
+    let foreign = token::Token::generate(&stranger);
+    // With the store away, only what needs no query has an answer.
+    gateway.store.close().await;
+    let mut changed = token.cookie_value().to_owned().into_bytes();
+    changed[3] ^= 1;
+    for made_up in [
+        foreign.cookie_value().as_bytes(),
+        &changed,
+        b"",
+        b"x",
+        &[b'A'; 64],
+        &[0xff; 64],
+    ] {
+        assert!(is_none(&gateway.sessions.cached(made_up, NOW)));
+        assert!(gateway.sessions.find(made_up, NOW).await.unwrap().is_none());
+    }
+    let real = token::Token::generate(&gateway.sealer);
+    assert!(matches!(gateway.cached(&real, NOW), Cached::Unknown));
+    assert!(
+        gateway
+            .sessions
+            .find(real.cookie_value().as_bytes(), NOW)
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_knows_no_token_and_no_provider_token() {
+    let place = Place::sqlite();
+    let gateway = Gateway::start(&place, RULES).await;
+    let (token, _) = gateway.sign_in("ann").await;
+    gateway.store.close().await;
+    let bytes = std::fs::read(place.file()).unwrap();
+    let holds = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+    assert!(holds(b"ann@example.com"), "looked into the wrong file");
+    assert!(!holds(token.cookie_value().as_bytes()));
+    assert!(!holds(b"raw.id.token"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ended_session_stays_ended_everywhere() {
+    for place in places().await {
+        let (here, there) = (Gateway::start(&place, RULES).await, Gateway::start(&place, RULES).await);
+        let (token, session) = here.sign_in("ann").await;
+        let elsewhere = there.find(&token, NOW).await.unwrap();
+        let tokens = here.sessions.end(&session, NOW).await.unwrap();
+        assert_eq!(
+            secrecy::ExposeSecret::expose_secret(&tokens.id_token.unwrap()),
+            "raw.id.token"
+        );
+        assert!(session.ended().is_cancelled());
+        assert!(here.live(&token, NOW).await.is_none());
+        assert!(!elsewhere.ended().is_cancelled());
+        there.follow(NOW).await;
+        assert!(elsewhere.ended().is_cancelled());
+        assert!(there.live(&token, NOW).await.is_none());
+        // Twice is no error.
+        here.sessions.end(&session, NOW).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deactivated_or_removed_user_is_out_at_the_next_look() {
+    for place in places().await {
+        let gateway = Gateway::start(&place, RULES).await;
+        gateway.sign_in("boss").await;
+        // Another process than the gateway's.
+        let shell = place.open().await;
+        for round in ["deactivate", "remove", "revoke", "revoke one"] {
+            let (token, session) = gateway.sign_in("ann").await;
+            let (bobs, _) = gateway.sign_in("bob").await;
+            let who = session.claims().sub.as_str();
+            match round {
+                "deactivate" => drop(directory::deactivate(&shell, who, NOW).await.unwrap()),
+                "remove" => drop(directory::remove(&shell, who, NOW).await.unwrap()),
+                "revoke" => assert!(revoke_all_of(&shell, &session.claims().sub, NOW).await.unwrap() > 0),
+                _ => assert!(revoke(&shell, &session.claims().sid, NOW).await.unwrap()),
+            }
+            gateway.follow(NOW).await;
+            assert!(session.ended().is_cancelled(), "{round}");
+            assert!(gateway.live(&token, NOW).await.is_none(), "{round}");
+            assert!(gateway.live(&bobs, NOW).await.is_some(), "{round}");
+            if round == "deactivate" {
+                let new = NewSession {
+                    user: session.claims().sub.clone(),
+                    ..new_session(&gateway.store, "bob").await
+                };
+                let began = gateway.sessions.begin(new, None, NOW).await;
+                assert!(matches!(began, Err(CannotBegin::NotActive)));
+                directory::activate(&shell, who, NOW).await.unwrap();
+                gateway.follow(NOW).await;
+                assert!(gateway.live(&token, NOW).await.is_none(), "an old session came back");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_running_follower_puts_a_deactivated_user_out_within_a_second() {
+    for place in places().await {
+        let gateway = Arc::new(Gateway::start(&place, RULES).await);
+        gateway.sign_in("boss").await;
+        let (_, session) = gateway.sign_in("ann").await;
+        let follower = Arc::clone(&gateway);
+        let running = tokio::spawn(async move { follower.sessions.run(&follower.keys).await });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let shell = place.open().await;
+        directory::deactivate(&shell, "ann@example.com", UnixTime::now())
+            .await
+            .unwrap();
+        let out = tokio::time::timeout(Duration::from_secs(1), session.ended().cancelled()).await;
+        running.abort();
+        assert!(out.is_ok());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_signed_in_again_after_a_deactivation_keeps_the_new_session() {
+    for place in places().await {
+        let (here, there) = (Gateway::start(&place, RULES).await, Gateway::start(&place, RULES).await);
+        here.sign_in("boss").await;
+        let (old, _) = here.sign_in("ann").await;
+        there.find(&old, NOW).await.unwrap();
+        directory::deactivate(&here.store, "ann@example.com", NOW)
+            .await
+            .unwrap();
+        directory::activate(&here.store, "ann@example.com", NOW).await.unwrap();
+        let (new, session) = there.sign_in("ann").await;
+        there.follow(NOW).await;
+        assert!(there.live(&old, NOW).await.is_none());
+        assert!(there.live(&new, NOW).await.is_some());
+        assert!(!session.ended().is_cancelled());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_change_shows_in_live_sessions_and_ends_none() {
+    for place in places().await {
+        let gateway = Gateway::start(&place, RULES).await;
+        gateway.sign_in("boss").await;
+        let (token, session) = gateway.sign_in("ann").await;
+        directory::set_role(&gateway.store, "ann@example.com", Role::Viewer, NOW)
+            .await
+            .unwrap();
+        gateway.follow(NOW).await;
+        let again = gateway.live(&token, NOW).await.unwrap();
+        assert_eq!(again.claims().role, Role::Viewer);
+        assert!(!session.ended().is_cancelled());
+        // The signal is the same, whichever object a connection holds.
+        gateway.sessions.end(&again, NOW).await.unwrap();
+        assert!(session.ended().is_cancelled());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_before_a_change_is_not_remembered_after_it() {
+    for place in places().await {
+        let gateway = Arc::new(Gateway::start(&place, RULES).await);
+        gateway.sign_in("boss").await;
+        for round in 0..10 {
+            let (token, _) = gateway.sign_in("ann").await;
+            let shell = place.open().await;
+            // Many requests read the session while it is revoked and the follower hears of it.
+            let finders: Vec<_> = (0..8)
+                .map(|_| {
+                    let (gateway, token) = (Arc::clone(&gateway), token.clone());
+                    tokio::spawn(async move {
+                        for _ in 0..10 {
+                            gateway.sessions.cache.invalidate_all();
+                            drop(gateway.find(&token, NOW).await);
+                        }
+                    })
+                })
+                .collect();
+            let ann = directory::find(&shell, "ann@example.com").await.unwrap().id;
+            revoke_all_of(&shell, &ann, NOW).await.unwrap();
+            gateway.follow(NOW).await;
+            for finder in finders {
+                finder.await.unwrap();
+            }
+            gateway.follow(NOW).await;
+            assert!(gateway.live(&token, NOW).await.is_none(), "round {round}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_sign_in_lets_the_old_session_end_half_a_minute_later() {
+    for place in places().await {
+        let (here, there) = (Gateway::start(&place, RULES).await, Gateway::start(&place, RULES).await);
+        let (old, session) = here.sign_in("ann").await;
+        there.find(&old, NOW).await.unwrap();
+        let (new, _) = here.sign_in_over("bob", Some(&old), NOW.plus(100)).await;
+        here.follow(NOW.plus(100)).await;
+        there.follow(NOW.plus(100)).await;
+        assert_ne!(old.cookie_value(), new.cookie_value());
+        for gateway in [&here, &there] {
+            assert!(gateway.live(&old, NOW.plus(129)).await.is_some());
+            assert!(gateway.live(&old, NOW.plus(130)).await.is_none());
+            assert!(gateway.live(&new, NOW.plus(130)).await.is_some());
+        }
+        assert_eq!(session.expires_at(), NOW.plus(130));
+        here.sessions.end_over(NOW.plus(130)).await.unwrap();
+        assert!(session.ended().is_cancelled());
+        // A clock that steps back does not revive it.
+        assert!(here.live(&old, NOW).await.is_none());
+        assert!(there.find(&old, NOW).await.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_session_is_none_and_stays_none_when_the_clock_steps_back() {
+    for place in places().await {
+        let gateway = Gateway::start(&place, RULES).await;
+        let (token, session) = gateway.sign_in("ann").await;
+        gateway.follow(NOW.plus(3599)).await;
+        assert!(matches!(gateway.cached(&token, NOW.plus(3599)), Cached::Live(_)));
+        assert!(is_none(&gateway.cached(&token, NOW.plus(3600))));
+        assert!(gateway.find(&token, NOW.plus(3600)).await.is_none());
+        gateway.sessions.end_over(NOW.plus(3600)).await.unwrap();
+        assert!(session.ended().is_cancelled());
+        assert!(gateway.live(&token, NOW).await.is_none());
+        let other = Gateway::start(&place, RULES).await;
+        assert!(other.live(&token, NOW).await.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clock_steps_break_no_live_session() {
+    for place in places().await {
+        let gateway = Gateway::start(&place, RULES).await;
+        let (token, session) = gateway.sign_in("ann").await;
+        let first = session.headers(&gateway.keys, NOW).unwrap();
+        gateway.follow(NOW).await;
+        // Back by a day: nothing is valid yet that was signed, so it is signed again.
+        let back = NOW.plus(-86_400);
+        gateway.follow(back).await;
+        let session = gateway.live(&token, back).await.unwrap();
+        let second = session.headers(&gateway.keys, back).unwrap();
+        assert!(second.not_before <= back && back < second.resign_at && second.not_before < first.not_before);
+        // Forward by two minutes: the store was not away, the clock was.
+        let forward = NOW.plus(120);
+        assert!(matches!(gateway.cached(&token, forward), Cached::Unavailable));
+        gateway.follow(forward).await;
+        assert!(matches!(gateway.cached(&token, forward), Cached::Live(_)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_without_requests_ends_unless_another_process_sees_some() {
+    let rules = SessionRules {
+        idle: Some(Duration::from_secs(600)),
+        ..RULES
+    };
+    for place in places().await {
+        let (here, there) = (Gateway::start(&place, rules).await, Gateway::start(&place, rules).await);
+        let (token, session) = here.sign_in("ann").await;
+        there.find(&token, NOW).await.unwrap();
+        // Used there only, and written down.
+        there.follow(NOW.plus(500)).await;
+        assert!(there.live(&token, NOW.plus(500)).await.is_some());
+        there.sessions.upkeep(NOW.plus(500)).await.unwrap();
+        here.follow(NOW.plus(700)).await;
+        here.sessions.end_over(NOW.plus(700)).await.unwrap();
+        assert!(here.live(&token, NOW.plus(700)).await.is_some());
+        there.follow(NOW.plus(1300)).await;
+        here.follow(NOW.plus(1300)).await;
+        assert!(here.live(&token, NOW.plus(1300)).await.is_none());
+        here.sessions.end_over(NOW.plus(1300)).await.unwrap();
+        assert!(session.ended().is_cancelled());
+        assert!(there.live(&token, NOW.plus(1300)).await.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn use_is_written_once_in_a_while_and_before_the_end() {
+    for place in places().await {
+        let gateway = Gateway::start(&place, RULES).await;
+        let (token, _) = gateway.sign_in("ann").await;
+        gateway.cached(&token, NOW.plus(30));
+        assert_eq!(list(&gateway.store, None, NOW).await.unwrap()[0].last_seen, NOW);
+        gateway.sessions.flush().await.unwrap();
+        assert_eq!(
+            list(&gateway.store, None, NOW).await.unwrap()[0].last_seen,
+            NOW.plus(30)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shorter_length_counts_for_those_who_signed_in_before() {
+    for place in places().await {
+        let (token, _) = Gateway::start(&place, RULES).await.sign_in("ann").await;
+        let strict = SessionRules {
+            length: Duration::from_secs(60),
+            idle: None,
+        };
+        let gateway = Gateway::start(&place, strict).await;
+        assert_eq!(gateway.find(&token, NOW).await.unwrap().expires_at(), NOW.plus(60));
+        assert!(gateway.find(&token, NOW.plus(60)).await.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_store_away_cached_sessions_go_on_for_a_minute_and_new_ones_do_not() {
+    let place = Place::sqlite();
+    let gateway = Gateway::start(&place, RULES).await;
+    let (token, _) = gateway.sign_in("ann").await;
+    let (gone, session) = gateway.sign_in("bob").await;
+    gateway.sessions.end(&session, NOW).await.unwrap();
+    let new = new_session(&gateway.store, "bob").await;
+    gateway.store.close().await;
+    assert!(gateway.sessions.follow(&gateway.keys, NOW.plus(10)).await.is_err());
+    assert!(matches!(gateway.cached(&token, NOW.plus(60)), Cached::Live(_)));
+    assert!(matches!(gateway.cached(&token, NOW.plus(61)), Cached::Unavailable));
+    assert!(matches!(gateway.cached(&gone, NOW.plus(61)), Cached::Unavailable));
+    assert!(is_none(&gateway.sessions.cached(b"made up", NOW.plus(61))));
+    assert_eq!(gateway.sessions.away_for(NOW.plus(61)), 61);
+    let began = gateway.sessions.begin(new, None, NOW).await;
+    assert!(matches!(began, Err(CannotBegin::Unavailable(_))));
+    assert!(gateway.sessions.use_attempt("a", NOW).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_lost_connection_everything_is_compared_with_the_store() {
+    for place in places().await {
+        let gateway = Gateway::start(&place, RULES).await;
+        let (kept, keeping) = gateway.sign_in("ann").await;
+        let (lost, losing) = gateway.sign_in("bob").await;
+        // What it missed left nothing in the feed: a clean-up, or a database put back from a copy.
+        damage(
+            &gateway.store,
+            "DELETE FROM sessions WHERE subject = 'bob'; DELETE FROM changes",
+        )
+        .await;
+        gateway.sessions.lost.store(true, std::sync::atomic::Ordering::SeqCst);
+        gateway.follow(NOW).await;
+        assert!(losing.ended().is_cancelled());
+        assert!(!keeping.ended().is_cancelled());
+        assert!(gateway.live(&lost, NOW).await.is_none());
+        assert!(gateway.live(&kept, NOW).await.is_some());
+        // The feed's number went back.
+        damage(&gateway.store, "DELETE FROM sessions; UPDATE instance SET feed = 0").await;
+        gateway.follow(NOW).await;
+        assert!(keeping.ended().is_cancelled());
+        assert!(gateway.live(&kept, NOW).await.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_a_kind_that_a_newer_program_wrote_is_not_passed_over() {
+    for place in places().await {
+        let gateway = Gateway::start(&place, RULES).await;
+        let (token, session) = gateway.sign_in("ann").await;
+        let sql = "DELETE FROM sessions; UPDATE instance SET feed = feed + 1; \
+                   INSERT INTO changes SELECT feed, 1, 'team', 'x', 1800000000 FROM instance";
+        damage(&gateway.store, sql).await;
+        gateway.follow(NOW).await;
+        assert!(session.ended().is_cancelled());
+        assert!(gateway.live(&token, NOW).await.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_counts_once_however_many_try_at_once() {
+    for place in places().await {
+        let (here, there) = (Gateway::start(&place, RULES).await, Gateway::start(&place, RULES).await);
+        let tries: Vec<_> = (0..20)
+            .map(|n| {
+                let sessions = Arc::clone(if n % 2 == 0 { &here.sessions } else { &there.sessions });
+                tokio::spawn(async move { sessions.use_attempt("one", NOW.plus(600)).await.unwrap() })
+            })
+            .collect();
+        let mut counted = 0;
+        for one in tries {
+            counted += usize::from(one.await.unwrap());
+        }
+        assert_eq!(counted, 1);
+        here.sessions.upkeep(NOW.plus(599)).await.unwrap();
+        assert!(!here.sessions.use_attempt("one", NOW.plus(600)).await.unwrap());
+        assert!(here.sessions.use_attempt("two", NOW.plus(600)).await.unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expired_sessions_are_taken_out_of_the_store() {
+    for place in places().await {
+        let gateway = Gateway::start(&place, RULES).await;
+        gateway.sign_in("ann").await;
+        gateway.sign_in_over("bob", None, NOW.plus(100)).await;
+        gateway.sessions.upkeep(NOW.plus(3650)).await.unwrap();
+        let left = list(&gateway.store, None, NOW).await.unwrap();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].email.as_deref(), Some("bob@example.com"));
+        let ann = admit(&gateway.store, "ann").await;
+        assert!(list(&gateway.store, Some(&ann), NOW).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_session_is_an_error_and_no_session() {
+    for place in places().await {
+        for sql in [
+            "UPDATE sessions SET provider_groups = '{'",
+            "UPDATE sessions SET provider_groups = '[]', method = 'root'",
+        ] {
+            let gateway = Gateway::start(&place, RULES).await;
+            let (token, _) = gateway.sign_in("ann").await;
+            damage(&gateway.store, sql).await;
+            gateway.sessions.cache.invalidate_all();
+            assert!(
+                gateway
+                    .sessions
+                    .find(token.cookie_value().as_bytes(), NOW)
+                    .await
+                    .is_err(),
+                "{sql}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_token_that_does_not_open_does_not_stop_the_logout() {
+    for place in places().await {
+        let gateway = Gateway::start(&place, RULES).await;
+        let (token, session) = gateway.sign_in("ann").await;
+        damage(&gateway.store, "UPDATE sessions SET id_token = token_hash").await;
+        let tokens = gateway.sessions.end(&session, NOW).await.unwrap();
+        assert!(tokens.id_token.is_none());
+        assert!(gateway.live(&token, NOW).await.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_thousand_groups_are_cut_and_it_is_said() {
+    for place in places().await {
+        let gateway = Gateway::start(&place, RULES).await;
+        let new = NewSession {
+            groups: (0..5000).map(|n| format!("group-{n}")).collect(),
+            ..new_session(&gateway.store, "ann").await
+        };
+        let (_, session) = gateway.sessions.begin(new, None, NOW).await.unwrap();
+        assert!(session.claims().groups_truncated);
+        assert!(session.claims().groups.len() < 2000);
+        session.headers(&gateway.keys, NOW).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_are_signed_once_and_again_when_little_is_left() {
+    for place in places().await {
+        let gateway = Gateway::start(&place, RULES).await;
+        let (_, session) = gateway.sign_in("ann").await;
+        let first = session.headers(&gateway.keys, NOW).unwrap();
+        assert!(Arc::ptr_eq(
+            &first,
+            &session.headers(&gateway.keys, NOW.plus(239)).unwrap()
+        ));
+        assert!(!Arc::ptr_eq(
+            &first,
+            &session.headers(&gateway.keys, NOW.plus(240)).unwrap()
+        ));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_secret_key_knows_no_token_of_the_old_one() {
+    for place in places().await {
+        let (token, _) = Gateway::start(&place, RULES).await.sign_in("ann").await;
+        damage(&place.open().await, "DELETE FROM signing_keys").await;
+        let other = Gateway::with_key(&place, RULES, SecretKey::generate()).await;
+        assert!(is_none(&other.cached(&token, NOW)));
+        assert!(other.find(&token, NOW).await.is_none());
+    }
+}

@@ -1,0 +1,124 @@
+//! The tables, and how an older database becomes this program's.
+
+use super::link::Value;
+use super::{Store, StoreError};
+use crate::seal;
+
+/// Each brings the database from the version that is its index to the next. Never changed once released: a new one is
+/// added behind.
+const STEPS: &[&str] = &[FIRST];
+
+/// Times are Unix seconds, truth is 0 or 1: the one type of number that both databases spell alike.
+const FIRST: &str = "
+CREATE TABLE instance (
+    one BIGINT PRIMARY KEY CHECK (one = 1),
+    id TEXT NOT NULL,
+    feed BIGINT NOT NULL,
+    admin_settled BIGINT NOT NULL
+);
+CREATE TABLE users (
+    id TEXT PRIMARY KEY,
+    email TEXT,
+    email_folded TEXT UNIQUE,
+    username TEXT,
+    username_folded TEXT UNIQUE,
+    name TEXT,
+    role TEXT NOT NULL,
+    deactivated BIGINT NOT NULL,
+    created BIGINT NOT NULL,
+    signed_in BIGINT
+);
+CREATE TABLE identities (
+    issuer TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    created BIGINT NOT NULL,
+    PRIMARY KEY (issuer, subject)
+);
+CREATE INDEX identities_of_user ON identities (user_id);
+CREATE TABLE sessions (
+    token_hash {bytes} PRIMARY KEY,
+    sid TEXT NOT NULL UNIQUE,
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    created BIGINT NOT NULL,
+    expires BIGINT NOT NULL,
+    last_seen BIGINT NOT NULL,
+    method TEXT NOT NULL,
+    issuer TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    provider_sid TEXT,
+    provider_groups TEXT NOT NULL,
+    groups_truncated BIGINT NOT NULL,
+    amr TEXT,
+    auth_time TEXT,
+    id_token {bytes},
+    refresh_token {bytes}
+);
+CREATE INDEX sessions_of_user ON sessions (user_id);
+CREATE INDEX sessions_of_subject ON sessions (issuer, subject);
+CREATE INDEX sessions_of_provider_sid ON sessions (issuer, provider_sid);
+CREATE INDEX sessions_by_expiry ON sessions (expires);
+CREATE TABLE used_attempts (
+    id TEXT PRIMARY KEY,
+    until BIGINT NOT NULL
+);
+CREATE TABLE signing_keys (
+    kid TEXT PRIMARY KEY,
+    sealed {bytes} NOT NULL,
+    jwk TEXT NOT NULL,
+    created BIGINT NOT NULL,
+    signs_from BIGINT,
+    signs_until BIGINT
+);
+CREATE TABLE changes (
+    feed BIGINT NOT NULL,
+    part BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (feed, part)
+);
+CREATE INDEX changes_by_age ON changes (at);
+";
+
+impl Store {
+    /// Brings the database to this program's version, whole or not at all; says whether it was empty.
+    pub(super) async fn migrate(&self) -> Result<bool, StoreError> {
+        let mut writing = self.writing().await?;
+        let link = &mut writing.reading.link;
+        if link.is_postgres() {
+            // CREATE TABLE IF NOT EXISTS fails when two do it at once; the number is ours alone.
+            link.execute("SELECT pg_advisory_xact_lock(7310579182461054976)", &[])
+                .await?;
+        }
+        link.script("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
+            .await?;
+        let found = match link.row("SELECT version FROM schema_version", &[]).await? {
+            Some(row) => row.get("version")?,
+            None => 0,
+        };
+        let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+        if found > known {
+            return Err(StoreError::Newer { found, known });
+        }
+        if found == known {
+            return Ok(false);
+        }
+        for step in STEPS.iter().skip(usize::try_from(found).unwrap_or_default()) {
+            link.script(step).await?;
+        }
+        if found == 0 {
+            let id = format!("i_{}", seal::random_name());
+            link.execute(
+                "INSERT INTO instance (one, id, feed, admin_settled) VALUES (1, $1, 0, 0)",
+                &[Value::Text(&id)],
+            )
+            .await?;
+        }
+        link.execute("DELETE FROM schema_version", &[]).await?;
+        link.execute("INSERT INTO schema_version (version) VALUES ($1)", &[known.into()])
+            .await?;
+        writing.commit().await?;
+        Ok(found == 0)
+    }
+}

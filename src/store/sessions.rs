@@ -1,0 +1,224 @@
+//! Sessions at rest.
+
+use super::link::Row;
+use super::{Change, Reading, StoreError, UserRow, Writing};
+use crate::clock::UnixTime;
+use crate::person::UserId;
+
+/// A row of `sessions`.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionRow {
+    pub(crate) token_hash: Vec<u8>,
+    pub(crate) sid: String,
+    pub(crate) user: UserId,
+    pub(crate) created: UnixTime,
+    pub(crate) expires: UnixTime,
+    pub(crate) last_seen: UnixTime,
+    pub(crate) method: String,
+    pub(crate) issuer: String,
+    pub(crate) subject: String,
+    pub(crate) provider_sid: Option<String>,
+    /// JSON.
+    pub(crate) groups: String,
+    pub(crate) groups_truncated: bool,
+    /// JSON.
+    pub(crate) amr: Option<String>,
+    /// JSON.
+    pub(crate) auth_time: Option<String>,
+    /// Sealed under the `sid`.
+    pub(crate) id_token: Option<Vec<u8>>,
+    /// Sealed under the `sid`.
+    pub(crate) refresh_token: Option<Vec<u8>>,
+}
+
+/// A session, its user, and the feed's number at which both were so.
+pub(crate) struct SessionWithUser {
+    pub(crate) session: SessionRow,
+    pub(crate) user: UserRow,
+}
+
+impl SessionRow {
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            token_hash: row.get("token_hash")?,
+            sid: row.get("sid")?,
+            user: UserId::new(row.get("user_id")?),
+            created: UnixTime(row.get("session_created")?),
+            expires: UnixTime(row.get("expires")?),
+            last_seen: UnixTime(row.get("last_seen")?),
+            method: row.get("method")?,
+            issuer: row.get("issuer")?,
+            subject: row.get("subject")?,
+            provider_sid: row.get("provider_sid")?,
+            groups: row.get("provider_groups")?,
+            groups_truncated: row.get::<i64>("groups_truncated")? != 0,
+            amr: row.get("amr")?,
+            auth_time: row.get("auth_time")?,
+            id_token: row.get("id_token")?,
+            refresh_token: row.get("refresh_token")?,
+        })
+    }
+
+    fn read_with_user(row: &Row) -> Result<SessionWithUser, StoreError> {
+        Ok(SessionWithUser {
+            session: Self::read(row)?,
+            user: UserRow::read(row)?,
+        })
+    }
+}
+
+/// Both tables have a `created`.
+macro_rules! select_sessions {
+    ($rest:literal) => {
+        concat!(
+            "SELECT users.*, sessions.created AS session_created, token_hash, sid, user_id, expires, last_seen, method, ",
+            "issuer, subject, provider_sid, provider_groups, groups_truncated, amr, auth_time, id_token, refresh_token ",
+            "FROM sessions JOIN users ON users.id = sessions.user_id ",
+            $rest
+        )
+    };
+}
+
+impl Reading {
+    /// The session of this hash with its user, and the number of the newest change, all as of one moment.
+    pub(crate) async fn session(&mut self, hash: &[u8]) -> Result<(Option<SessionWithUser>, i64), StoreError> {
+        // The feed's row is always there, the session's perhaps not; one statement sees one moment.
+        let sql = "SELECT instance.feed AS feed_now, found.* FROM instance LEFT JOIN \
+                   (SELECT users.*, sessions.created AS session_created, token_hash, sid, user_id, expires, last_seen, \
+                   method, issuer, subject, provider_sid, provider_groups, groups_truncated, amr, auth_time, id_token, \
+                   refresh_token FROM sessions JOIN users ON users.id = sessions.user_id WHERE token_hash = $1) AS found \
+                   ON 1 = 1 WHERE instance.one = 1";
+        let row = self.link.one(sql, &[hash.into()]).await?;
+        let feed = row.get("feed_now")?;
+        if row.get::<Option<String>>("sid")?.is_none() {
+            return Ok((None, feed));
+        }
+        Ok((Some(SessionRow::read_with_user(&row)?), feed))
+    }
+
+    /// All sessions, newest first.
+    pub(crate) async fn sessions(&mut self, now: UnixTime) -> Result<Vec<SessionWithUser>, StoreError> {
+        let sql = select_sessions!("WHERE expires > $1 ORDER BY sessions.created DESC, sid");
+        let rows = self.link.rows(sql, &[now.0.into()]).await?;
+        rows.iter().map(SessionRow::read_with_user).collect()
+    }
+
+    /// The sealed ID token and refresh token of a session.
+    pub(crate) async fn provider_tokens(
+        &mut self,
+        sid: &str,
+    ) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), StoreError> {
+        let sql = "SELECT id_token, refresh_token FROM sessions WHERE sid = $1";
+        match self.link.row(sql, &[sid.into()]).await? {
+            Some(row) => Ok((row.get("id_token")?, row.get("refresh_token")?)),
+            None => Ok((None, None)),
+        }
+    }
+
+    /// Public ids of all sessions in the store whose user may have one, with when they end.
+    pub(crate) async fn live_sids(&mut self, now: UnixTime) -> Result<Vec<(String, UnixTime)>, StoreError> {
+        let sql = "SELECT sid, expires FROM sessions JOIN users ON users.id = sessions.user_id \
+                   WHERE expires > $1 AND deactivated = 0";
+        read_sids(&self.link.rows(sql, &[now.0.into()]).await?)
+    }
+
+    /// Public ids of one user's sessions, with when they end.
+    pub(crate) async fn sids_of(&mut self, user: &str) -> Result<Vec<(String, UnixTime)>, StoreError> {
+        let sql = "SELECT sid, expires FROM sessions JOIN users ON users.id = sessions.user_id \
+                   WHERE user_id = $1 AND deactivated = 0";
+        read_sids(&self.link.rows(sql, &[user.into()]).await?)
+    }
+
+    /// When a session ends; None if it is not there.
+    pub(crate) async fn session_expires(&mut self, sid: &str) -> Result<Option<UnixTime>, StoreError> {
+        let row = self
+            .link
+            .row("SELECT expires FROM sessions WHERE sid = $1", &[sid.into()])
+            .await?;
+        row.map(|row| row.get("expires").map(UnixTime)).transpose()
+    }
+}
+
+impl Writing {
+    pub(crate) async fn session_last_seen(&mut self, sid: &str) -> Result<Option<UnixTime>, StoreError> {
+        let row = self
+            .link
+            .row("SELECT last_seen FROM sessions WHERE sid = $1", &[sid.into()])
+            .await?;
+        row.map(|row| row.get("last_seen").map(UnixTime)).transpose()
+    }
+
+    /// Of one that nobody revoked: every process finds by itself that its time is over.
+    pub(crate) async fn delete_session_that_is_over(&mut self, sid: &str) -> Result<(), StoreError> {
+        self.link
+            .execute("DELETE FROM sessions WHERE sid = $1", &[sid.into()])
+            .await
+            .map(drop)
+    }
+
+    pub(crate) async fn touch_session(&mut self, sid: &str, last_seen: UnixTime) -> Result<(), StoreError> {
+        let sql = "UPDATE sessions SET last_seen = $2 WHERE sid = $1 AND last_seen < $2";
+        self.link
+            .execute(sql, &[sid.into(), last_seen.0.into()])
+            .await
+            .map(drop)
+    }
+}
+
+impl Change {
+    pub(crate) async fn insert_session(&mut self, row: &SessionRow) -> Result<(), StoreError> {
+        let sql = "INSERT INTO sessions (token_hash, sid, user_id, created, expires, last_seen, method, issuer, subject, \
+                   provider_sid, provider_groups, groups_truncated, amr, auth_time, id_token, refresh_token) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+        let values = [
+            row.token_hash.as_slice().into(),
+            row.sid.as_str().into(),
+            row.user.as_str().into(),
+            row.created.0.into(),
+            row.expires.0.into(),
+            row.last_seen.0.into(),
+            row.method.as_str().into(),
+            row.issuer.as_str().into(),
+            row.subject.as_str().into(),
+            row.provider_sid.as_deref().into(),
+            row.groups.as_str().into(),
+            i64::from(row.groups_truncated).into(),
+            row.amr.as_deref().into(),
+            row.auth_time.as_deref().into(),
+            row.id_token.as_deref().into(),
+            row.refresh_token.as_deref().into(),
+        ];
+        self.link.execute(sql, &values).await.map(drop)
+    }
+
+    /// Lets a session end at `expires` if it would later; says its public id, if it is there.
+    pub(crate) async fn shorten_session(
+        &mut self,
+        hash: &[u8],
+        expires: UnixTime,
+    ) -> Result<Option<String>, StoreError> {
+        let sql = "UPDATE sessions SET expires = $2 WHERE token_hash = $1 AND expires > $2 RETURNING sid";
+        let row = self.link.row(sql, &[hash.into(), expires.0.into()]).await?;
+        row.map(|row| row.get("sid")).transpose()
+    }
+
+    pub(crate) async fn delete_session(&mut self, sid: &str) -> Result<bool, StoreError> {
+        Ok(self
+            .link
+            .execute("DELETE FROM sessions WHERE sid = $1", &[sid.into()])
+            .await?
+            > 0)
+    }
+
+    pub(crate) async fn delete_sessions_of(&mut self, user: &UserId) -> Result<u64, StoreError> {
+        self.link
+            .execute("DELETE FROM sessions WHERE user_id = $1", &[user.as_str().into()])
+            .await
+    }
+}
+
+fn read_sids(rows: &[Row]) -> Result<Vec<(String, UnixTime)>, StoreError> {
+    rows.iter()
+        .map(|row| Ok((row.get("sid")?, UnixTime(row.get("expires")?))))
+        .collect()
+}
