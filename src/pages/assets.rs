@@ -57,9 +57,9 @@ pub struct Asset {
 impl Asset {
     fn new(name: &str, extension: &str, media_type: &'static str, content: &'static str) -> Self {
         let hash = digest::digest(&digest::SHA256, content.as_bytes());
-        let hash: String = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let hash = hash.as_ref().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
         Self {
-            path: format!("/.vestibule/assets/{name}-{hash}.{extension}"),
+            path: format!("/.vestibule/assets/{name}-{hash:016x}.{extension}"),
             media_type,
             content,
         }
