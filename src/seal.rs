@@ -20,6 +20,12 @@ const NONCE_LEN: usize = 12;
 #[derive(Clone)]
 pub struct SecretKey(Zeroizing<[u8; 32]>);
 
+impl PartialEq for SecretKey {
+    fn eq(&self, other: &Self) -> bool {
+        aws_lc_rs::constant_time::verify_slices_are_equal(&*self.0, &*other.0).is_ok()
+    }
+}
+
 impl SecretKey {
     /// Takes key bytes.
     #[must_use]

@@ -1,1 +1,14 @@
-//! ops
+//! Running the gateway: the ops listener (health, readiness, metrics, keys), signals, drain, reload.
+//!
+//! Public face: [`serve`] answers on the ops listener; [`Signals`] says what the operator wants; [`drain`] ends well;
+//! [`Reloader`] takes over a changed configuration, or refuses it.
+
+mod drain;
+mod listener;
+mod reload;
+mod signals;
+
+pub use self::drain::{Drained, drain};
+pub use self::listener::{Vitals, serve};
+pub use self::reload::Reloader;
+pub use self::signals::{Signals, Told};

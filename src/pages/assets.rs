@@ -57,7 +57,10 @@ pub struct Asset {
 impl Asset {
     fn new(name: &str, extension: &str, media_type: &'static str, content: &'static str) -> Self {
         let hash = digest::digest(&digest::SHA256, content.as_bytes());
-        let hash = hash.as_ref().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        let hash = hash
+            .as_ref()
+            .first_chunk()
+            .map_or(0, |bytes| u64::from_be_bytes(*bytes));
         Self {
             path: format!("/.vestibule/assets/{name}-{hash:016x}.{extension}"),
             media_type,

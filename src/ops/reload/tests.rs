@@ -1,0 +1,162 @@
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::*;
+use crate::config::{
+    AuthMethod, ClientAuth, EmailVerified, ForwardingHeader, LogFormat, ProviderProxy, PublicPaths, PublicUrl, Upstream,
+};
+use crate::person::Role;
+use crate::seal::SecretKey;
+
+fn settings() -> Settings {
+    Settings {
+        upstream: Upstream {
+            authority: http::uri::Authority::from_static("127.0.0.1:8080"),
+            timeout: Duration::from_mins(5),
+            preserve_host: true,
+            headers: Vec::new(),
+        },
+        public: PublicUrl {
+            https: false,
+            host: "localhost".into(),
+            port: Some(4180),
+        },
+        extra_hosts: Vec::new(),
+        listen: vec![([127, 0, 0, 1], 4180).into()],
+        ops_listen: ([127, 0, 0, 1], 4181).into(),
+        database: Database::Sqlite("/tmp/none.db".into()),
+        secret_keys: SecretKeys::Given(vec![SecretKey::new([1; 32])]),
+        trusted_proxies: Vec::new(),
+        trusted_proxy_header: ForwardingHeader::XForwardedFor,
+        public_paths: PublicPaths::default(),
+        pass_preflight: false,
+        allowed_origins: Vec::new(),
+        callback_path: "/oidc/callback".into(),
+        logout_path: None,
+        ca_file: None,
+        provider_proxy: ProviderProxy::default(),
+        keepalive: Duration::from_secs(75),
+        drain_delay: Duration::ZERO,
+        drain_timeout: Duration::from_secs(25),
+        threads: 1,
+        log: "info".into(),
+        log_format: LogFormat::Text,
+        access_log: true,
+        instance_name: "localhost".into(),
+        oidc: Some(Oidc {
+            issuer: "https://provider.example".into(),
+            client_id: "vestibule".into(),
+            client_secret: Some(SecretString::from("old")),
+            auth_method: AuthMethod::Pkce,
+            client_auth: ClientAuth::Auto,
+            custom_scopes: Vec::new(),
+            backchannel: None,
+            email_claim: Some("email".into()),
+            username_claim: "preferred_username".into(),
+            groups_claim: "groups".into(),
+            subject_claim: "sub".into(),
+            email_verified: EmailVerified::UnlessDenied,
+        }),
+        entry: EntryRules {
+            provisioning: true,
+            initial_admins: Vec::new(),
+            default_role: Role::Member,
+            allowed_domains: Some(vec!["example.com".into()]),
+            allowed_groups: None,
+            names_follow: false,
+            email_needed: true,
+        },
+        assertion_audience: "http://localhost:4180".into(),
+        session_length: Duration::from_hours(24),
+        session_idle: None,
+    }
+}
+
+fn reloader() -> (Reloader, Arc<ArcSwap<EntryRules>>) {
+    let entry = Arc::new(ArcSwap::from_pointee(settings().entry));
+    (Reloader::new(settings(), Arc::clone(&entry), None), entry)
+}
+
+fn read(change: impl FnOnce(&mut Settings)) -> Result<Settings, String> {
+    let mut settings = settings();
+    change(&mut settings);
+    Ok(settings)
+}
+
+#[test]
+fn the_same_configuration_changes_nothing() {
+    let (mut reloader, entry) = reloader();
+    let before = entry.load_full();
+    assert_eq!(reloader.reload(read(|_| {})), Vec::<&str>::new());
+    assert!(Arc::ptr_eq(&before, &entry.load_full()));
+}
+
+#[test]
+fn who_gets_in_is_taken_over_at_once() {
+    let (mut reloader, entry) = reloader();
+    let waiting = reloader.reload(read(|new| {
+        new.entry.provisioning = false;
+        new.drain_timeout = Duration::from_secs(5);
+    }));
+    assert!(waiting.is_empty());
+    assert!(!entry.load().provisioning);
+    assert_eq!(reloader.current().drain_timeout, Duration::from_secs(5));
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_whole() {
+    let (mut reloader, entry) = reloader();
+    assert!(reloader.reload(Err("VESTIBULE_KEEPALIVE: x is no number")).is_empty());
+    assert_eq!(entry.load().allowed_domains, settings().entry.allowed_domains);
+    assert_eq!(reloader.current().keepalive, settings().keepalive);
+}
+
+#[test]
+fn what_needs_a_restart_is_named_every_time() {
+    let (mut reloader, _) = reloader();
+    let change = |new: &mut Settings| {
+        new.upstream.authority = http::uri::Authority::from_static("127.0.0.1:9");
+        new.secret_keys = SecretKeys::Given(vec![SecretKey::new([2; 32])]);
+        new.session_length = Duration::from_mins(1);
+    };
+    for _ in 0..2 {
+        let waiting = reloader.reload(read(change));
+        assert_eq!(
+            waiting,
+            ["VESTIBULE_UPSTREAM", "VESTIBULE_SECRET_KEY", "SESSION_LENGTH"]
+        );
+    }
+}
+
+#[test]
+fn rules_for_another_provider_do_not_open_the_door_at_the_old_one() {
+    let (mut reloader, entry) = reloader();
+    let waiting = reloader.reload(read(|new| {
+        new.oidc.as_mut().unwrap().issuer = "https://private.example".into();
+        new.entry.allowed_domains = None;
+    }));
+    assert_eq!(waiting, ["OIDC_ISSUER", "the rules of who gets in"]);
+    assert_eq!(entry.load().allowed_domains, settings().entry.allowed_domains);
+}
+
+#[test]
+fn whether_people_need_an_address_waits_with_the_claim() {
+    let (mut reloader, entry) = reloader();
+    let waiting = reloader.reload(read(|new| {
+        new.oidc.as_mut().unwrap().email_claim = None;
+        new.entry.email_needed = false;
+        new.entry.allowed_domains = None;
+    }));
+    assert_eq!(waiting, ["OIDC_EMAIL_CLAIM", "the rules of who gets in"]);
+    assert!(entry.load().email_needed);
+}
+
+#[test]
+fn a_changed_secret_is_noticed_and_not_shown() {
+    let (mut reloader, _) = reloader();
+    let waiting = reloader.reload(read(|new| {
+        new.oidc.as_mut().unwrap().client_secret = Some(SecretString::from("new"));
+    }));
+    assert_eq!(waiting, ["OIDC_CLIENT_SECRET"]);
+}
