@@ -93,6 +93,7 @@ impl Instance {
             settings,
             Arc::clone(&entry),
             sealer,
+            store.clone(),
             Arc::clone(&sessions),
             Pages::clone(&pages),
         )?);

@@ -1,9 +1,18 @@
 //! Signing in: from "nobody" to a session, and back out. Knows providers and directories, nothing of upstreams.
 //!
 //! Public face: the gateway turns a request on one of our sign-in paths into a [`Visit`] and gets back a finished
-//! response. Rooms inside: `oidc/` (one file a step), `attempt` (the sealed cookie of a sign-in under way), `provision`
-//! (who gets in, as whom), `return_to` (where they go afterwards).
+//! response. Rooms inside: `login`, `callback` and `logout` (what happens on these paths), `oidc/` (the provider, one file
+//! a step), `attempt` (the sealed cookie of a sign-in under way), `provision` (who gets in, as whom), `return_to` (where
+//! they go afterwards), `answers` (what people are told).
 
+mod answers;
+mod attempt;
+mod callback;
+mod cookies;
+mod login;
+mod logout;
+pub mod oidc;
+mod provision;
 pub mod return_to;
 
 use std::net::IpAddr;
@@ -14,11 +23,16 @@ use bytes::Bytes;
 use http::{Method, Response};
 use tokio_util::sync::CancellationToken;
 
+use self::answers::Answers;
+use self::attempt::Attempts;
+use self::oidc::Provider;
+use self::return_to::OurPaths;
 use crate::clock::UnixTime;
-use crate::config::{EntryRules, Settings};
+use crate::config::{EntryRules, PublicUrl, Settings};
 use crate::pages::Pages;
 use crate::seal::Sealer;
 use crate::session::{Session, Sessions};
+use crate::store::Store;
 
 /// A browser on one of our sign-in paths, its request strictly read: the Host is the public URL's.
 #[derive(Debug)]
@@ -67,48 +81,82 @@ pub enum CannotStart {
     Proxy(String),
 }
 
-/// Everything about signing in.
+/// Everything about signing in. Control plane.
 #[derive(Debug)]
-pub struct SignIn {}
+pub struct SignIn {
+    provider: Option<Provider>,
+    entry: Arc<ArcSwap<EntryRules>>,
+    attempts: Attempts,
+    sealer: Arc<Sealer>,
+    sessions: Arc<Sessions>,
+    store: Store,
+    answers: Answers,
+    public: PublicUrl,
+    paths: OurPaths,
+}
 
 impl SignIn {
-    /// Sets signing in up; nothing is asked of the provider before [`SignIn::run`] runs.
+    /// Sets signing in up; nothing is asked of the provider before [`SignIn::run`] runs. `entry` is looked at with every
+    /// sign-in.
     ///
     /// # Errors
     /// If the CA file or the proxy cannot be used.
     pub fn new(
-        _settings: &Settings,
-        _entry: Arc<ArcSwap<EntryRules>>,
-        _sealer: Arc<Sealer>,
-        _sessions: Arc<Sessions>,
-        _pages: Pages,
+        settings: &Settings,
+        entry: Arc<ArcSwap<EntryRules>>,
+        sealer: Arc<Sealer>,
+        store: Store,
+        sessions: Arc<Sessions>,
+        pages: Pages,
     ) -> Result<Self, CannotStart> {
-        Ok(Self {})
+        let provider = settings
+            .oidc
+            .as_ref()
+            .map(|oidc| Provider::new(oidc, settings))
+            .transpose()?;
+        Ok(Self {
+            provider,
+            entry,
+            attempts: Attempts::new(&settings.public, Arc::clone(&sealer)),
+            sealer,
+            sessions,
+            store,
+            answers: Answers::new(pages, &settings.instance_name),
+            public: settings.public.clone(),
+            paths: OurPaths {
+                public: settings.public.clone(),
+                callback: settings.callback_path.clone(),
+                logout: settings.logout_path.clone(),
+            },
+        })
     }
 
-    /// Discovers the provider and keeps its metadata and keys fresh, until `stop` fires. Control plane.
+    /// Discovers the provider and keeps its metadata and keys fresh, until `stop` fires.
     pub async fn run(&self, stop: CancellationToken) {
-        stop.cancelled().await;
+        match &self.provider {
+            Some(provider) => provider.run(stop).await,
+            None => stop.cancelled().await,
+        }
     }
 
     /// How the provider stands.
     #[must_use]
     pub fn provider_state(&self) -> ProviderState {
-        ProviderState::None
+        self.provider.as_ref().map_or(ProviderState::None, Provider::state)
     }
 
     /// `GET /.vestibule/login`: the sign-in page, or straight on to the provider when that is all there is.
-    pub async fn login(&self, _visit: Visit, _now: UnixTime) -> Response<Bytes> {
-        unimplemented!()
+    pub async fn login(&self, visit: Visit, now: UnixTime) -> Response<Bytes> {
+        login::answer(self, &visit, now).await
     }
 
     /// `GET|POST` on the redirect URI (OpenID Connect Core 1.0, section 3.1.2.5).
-    pub async fn callback(&self, _visit: Visit, _now: UnixTime) -> Response<Bytes> {
-        unimplemented!()
+    pub async fn callback(&self, visit: Visit, now: UnixTime) -> Response<Bytes> {
+        callback::answer(self, &visit, now).await
     }
 
     /// `GET|POST /logout`: ends the session here and, where the provider supports it, there.
-    pub async fn logout(&self, _visit: Visit, _now: UnixTime) -> Response<Bytes> {
-        unimplemented!()
+    pub async fn logout(&self, visit: Visit, now: UnixTime) -> Response<Bytes> {
+        logout::answer(self, &visit, now).await
     }
 }

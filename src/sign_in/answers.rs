@@ -1,0 +1,356 @@
+//! What people are told, in our own words: nothing that a provider or a query says stands on a page. What an operator must
+//! know to help them goes to the log, with the setting's name.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE};
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::Visit;
+use super::login::SOMEONE_ELSE;
+use super::oidc::Failure;
+use super::return_to::{LOGIN_PATH, login_location};
+use crate::directory::{GroupsUnreadable, Refused};
+use crate::pages::{Message, Pages};
+use crate::telemetry::{SignInOutcome, metrics};
+
+/// Seconds until it is worth trying again.
+const TRY_AGAIN: HeaderValue = HeaderValue::from_static("10");
+
+/// Sends a browser on. The address it stands on may hold a code: it goes into no Referer and no cache.
+pub(super) fn redirect(
+    status: StatusCode,
+    to: &str,
+    cookies: impl IntoIterator<Item = HeaderValue>,
+) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    // Both kinds of addresses given to this function (checked paths, parsed URLs) are plain ASCII.
+    headers.insert(
+        LOCATION,
+        HeaderValue::from_str(to).unwrap_or(HeaderValue::from_static("/")),
+    );
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    with_cookies(response, cookies)
+}
+
+/// Adds `Set-Cookie` lines.
+pub(super) fn with_cookies(
+    mut response: Response<Bytes>,
+    cookies: impl IntoIterator<Item = HeaderValue>,
+) -> Response<Bytes> {
+    for cookie in cookies {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// Makes the pages of signing in.
+#[derive(Debug)]
+pub(super) struct Answers {
+    pages: Pages,
+    instance: String,
+}
+
+impl Answers {
+    pub(super) fn new(pages: Pages, instance: &str) -> Self {
+        Self {
+            pages,
+            instance: instance.to_owned(),
+        }
+    }
+
+    /// The page that posts a form_post's fields once more from our own origin. Its Referrer-Policy stays the pages': with
+    /// `no-referrer` browsers would send `Origin: null`, and its address holds nothing.
+    pub(super) fn repost(&self, action: &str, fields: &[(String, String)]) -> Response<Bytes> {
+        self.pages.repost(action, fields)
+    }
+
+    pub(super) fn signed_out(&self) -> Response<Bytes> {
+        private(self.pages.message(&Message {
+            status: StatusCode::OK,
+            title: "You are signed out",
+            text: &[&format!("Your session at {} has ended.", self.instance)],
+            links: &[("Sign in", LOGIN_PATH)],
+            request_id: None,
+        }))
+    }
+
+    /// A post from another site that would have ended a session.
+    pub(super) fn logout_from_elsewhere(&self, logout: &str, visit: &Visit) -> Response<Bytes> {
+        self.page(
+            StatusCode::FORBIDDEN,
+            "Sign out?",
+            &["Another site asked to sign you out. Nothing has happened."],
+            &[("Sign out", logout), ("Stay", "/")],
+            visit,
+        )
+    }
+
+    pub(super) fn method_not_allowed(&self, allowed: &'static str, visit: &Visit) -> Response<Bytes> {
+        let mut response = self.page(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "Not like this",
+            &["This address is not for requests of this kind."],
+            &[],
+            visit,
+        );
+        response
+            .headers_mut()
+            .insert(header::ALLOW, HeaderValue::from_static(allowed));
+        response
+    }
+
+    /// No provider is set.
+    pub(super) fn no_way_in(&self, visit: &Visit) -> Response<Bytes> {
+        tracing::warn!("somebody wants to sign in, but OIDC_ISSUER is not set");
+        self.page(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Nobody can sign in yet",
+            &["No way to sign in has been set up here."],
+            &[],
+            visit,
+        )
+    }
+
+    /// The attempt is used, over, or not this browser's.
+    pub(super) fn attempt_gone(&self, return_to: &str, visit: &Visit) -> Response<Bytes> {
+        self.page(
+            StatusCode::BAD_REQUEST,
+            "Sign in again",
+            &[
+                "This sign-in was used before, took longer than ten minutes, or was begun in another browser.",
+                "If it happens each time, your browser may not be keeping cookies for this address.",
+            ],
+            &[("Sign in again", &login_location(return_to))],
+            visit,
+        )
+    }
+
+    pub(super) fn store_away(&self, error: &dyn std::error::Error, visit: &Visit) -> Response<Bytes> {
+        tracing::error!(request_id = %visit.request_id, "signing in or out failed: {error}");
+        let text = format!("{} cannot reach its own records. Nothing has changed.", self.instance);
+        try_again_later(self.page(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Please try again in a moment",
+            &[&text],
+            &[("Try again", "/")],
+            visit,
+        ))
+    }
+
+    /// The provider vouches for nobody.
+    pub(super) fn failure(&self, failure: &Failure, return_to: &str, visit: &Visit) -> Response<Bytes> {
+        let request_id = &visit.request_id;
+        let again = login_location(return_to);
+        let again = ("Sign in again", again.as_str());
+        match failure {
+            Failure::Away(_) => {
+                metrics().sign_in(SignInOutcome::ProviderFailed);
+                tracing::warn!(%request_id, "nobody could be signed in: {failure}");
+                try_again_later(self.page(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "The sign-in service does not answer",
+                    &["Signing in is done by another service, which cannot be used at the moment. Try again soon."],
+                    &[again],
+                    visit,
+                ))
+            }
+            Failure::Denied => {
+                metrics().sign_in(SignInOutcome::Denied);
+                tracing::info!(%request_id, "a sign-in ended: {failure}");
+                let someone_else = someone_else(return_to);
+                self.page(
+                    StatusCode::FORBIDDEN,
+                    "You were not signed in",
+                    &[
+                        "The sign-in was cancelled, or the sign-in service does not let this account use this app.",
+                        "If you did not cancel it, ask whoever manages accounts there.",
+                    ],
+                    &[again, ("Sign in as someone else", &someone_else)],
+                    visit,
+                )
+            }
+            Failure::SetWrong(_) => {
+                metrics().sign_in(SignInOutcome::ProviderFailed);
+                tracing::error!(%request_id, "nobody can sign in like this: {failure}");
+                let text = format!(
+                    "{} and its sign-in service do not understand each other.",
+                    self.instance
+                );
+                self.page(
+                    StatusCode::BAD_GATEWAY,
+                    "Signing in is not set up right",
+                    &[
+                        &text,
+                        "You can do nothing about it: tell an administrator. The log says what is wrong.",
+                    ],
+                    &[again],
+                    visit,
+                )
+            }
+            Failure::DoesNotHold(_) => {
+                metrics().sign_in(SignInOutcome::Invalid);
+                tracing::warn!(%request_id, client = %visit.client, "a sign-in was not taken: {failure}");
+                self.page(
+                    StatusCode::BAD_REQUEST,
+                    "That did not work",
+                    &["What came back from the sign-in service could not be accepted. Nothing has changed."],
+                    &[again],
+                    visit,
+                )
+            }
+        }
+    }
+
+    /// The rules do not let this person in. `address` is their own, or empty.
+    pub(super) fn refused(&self, refused: &Refused, address: &str, return_to: &str, visit: &Visit) -> Response<Bytes> {
+        let words = Words::of(refused);
+        tracing::warn!(request_id = %visit.request_id, address, "refused: {refused} ({})", words.for_the_log);
+        let who = if address.is_empty() {
+            String::new()
+        } else {
+            format!("You came as {address}.")
+        };
+        let ask = format!("Whom to ask: an administrator of {}.", self.instance);
+        let mut text = vec![words.text];
+        text.extend([who.as_str()].into_iter().filter(|who| !who.is_empty()));
+        text.push(&ask);
+        self.page(
+            StatusCode::FORBIDDEN,
+            words.title,
+            &text,
+            &[
+                ("Sign in as someone else", &someone_else(return_to)),
+                ("Try again", &login_location(return_to)),
+            ],
+            visit,
+        )
+    }
+
+    fn page(
+        &self,
+        status: StatusCode,
+        title: &str,
+        text: &[&str],
+        links: &[(&str, &str)],
+        visit: &Visit,
+    ) -> Response<Bytes> {
+        private(self.pages.message(&Message {
+            status,
+            title,
+            text,
+            links,
+            request_id: Some(&visit.request_id),
+        }))
+    }
+}
+
+/// What is said of a refusal.
+struct Words {
+    title: &'static str,
+    text: &'static str,
+    for_the_log: &'static str,
+}
+
+impl Words {
+    const fn of(refused: &Refused) -> Self {
+        let (title, text, for_the_log) = match refused {
+            Refused::EmailMissing => (
+                "No e-mail address",
+                "The sign-in service did not tell your e-mail address, and people need one here. Perhaps your account there \
+                 has none, or the service does not pass it on.",
+                "OIDC_EMAIL_CLAIM names the claim, OIDC_CUSTOM_SCOPES adds a scope that brings it, OIDC_EMAIL_CLAIM=none lets \
+                 people in without",
+            ),
+            Refused::EmailMalformed => (
+                "Not an e-mail address",
+                "What the sign-in service told as your e-mail address is none.",
+                "OIDC_EMAIL_CLAIM names the claim",
+            ),
+            Refused::EmailUnverified => (
+                "Your e-mail address is not verified",
+                "The sign-in service says that nobody has checked your e-mail address yet. Verify it there, then sign in again.",
+                "OIDC_EMAIL_VERIFIED says whether that matters; with ignored, the provider's administrators vouch for addresses",
+            ),
+            Refused::EmailTaken => (
+                "This e-mail address is taken",
+                "Another account here has your e-mail address. Nothing was linked or changed.",
+                "an e-mail address never finds an account; see vestibule users list; OIDC_SUBJECT_CLAIM or OIDC_ISSUER may \
+                 have changed",
+            ),
+            Refused::DomainNotAllowed => (
+                "Not for this e-mail address",
+                "Only people with an e-mail address of certain domains may sign in here, and yours is not one of them.",
+                "VESTIBULE_ALLOWED_EMAIL_DOMAINS",
+            ),
+            Refused::HostedDomainNotAllowed => (
+                "Not for this Google account",
+                "Only Google accounts of certain organizations may sign in here, and yours is not one of them.",
+                "VESTIBULE_ALLOWED_EMAIL_DOMAINS must hold the account's hd claim",
+            ),
+            Refused::GroupNotAllowed => (
+                "Not in an allowed group",
+                "Only members of certain groups may sign in here, and the sign-in service names none of them for you.",
+                "VESTIBULE_ALLOWED_GROUPS; OIDC_GROUPS_CLAIM names the claim",
+            ),
+            Refused::GroupsUnreadable(GroupsUnreadable::Overage) => (
+                "Too many groups",
+                "Only members of certain groups may sign in here, and you are in more groups than the sign-in service lists \
+                 (a groups overage), so nobody can say whether you are in one of them.",
+                "VESTIBULE_ALLOWED_GROUPS is set and the provider sent _claim_names or hasgroups instead of groups: let Entra \
+                 send only groups assigned to the application, or use app roles with OIDC_GROUPS_CLAIM=roles",
+            ),
+            Refused::GroupsUnreadable(GroupsUnreadable::WrongType) => (
+                "Groups cannot be read",
+                "Only members of certain groups may sign in here, and what the sign-in service says of yours cannot be read.",
+                "VESTIBULE_ALLOWED_GROUPS is set; OIDC_GROUPS_CLAIM must name a list of names",
+            ),
+            Refused::NotInvited => (
+                "You have not been added",
+                "People can sign in here only after an administrator has added them by e-mail address.",
+                "DISABLE_SSO_PROVISIONING=true; vestibule users add EMAIL lets them in",
+            ),
+            Refused::Deactivated => (
+                "Your account is deactivated",
+                "An administrator has deactivated your account here. Signing in does not change that.",
+                "vestibule users activate EMAIL lets them in",
+            ),
+            Refused::SubjectUnusable => (
+                "No usable id",
+                "The sign-in service did not tell an id by which you could be known again.",
+                "OIDC_SUBJECT_CLAIM names the claim",
+            ),
+            Refused::Unavailable(_) => (
+                "Please try again in a moment",
+                "The records of this place cannot be reached.",
+                "the store does not answer",
+            ),
+        };
+        Self {
+            title,
+            text,
+            for_the_log,
+        }
+    }
+}
+
+fn someone_else(return_to: &str) -> String {
+    let login = login_location(return_to);
+    let sign = if login.contains('?') { '&' } else { '?' };
+    format!("{login}{sign}{SOMEONE_ELSE}=1")
+}
+
+/// The address a page of ours stands on may hold a code or state: it goes into no Referer.
+fn private(mut response: Response<Bytes>) -> Response<Bytes> {
+    response
+        .headers_mut()
+        .insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+fn try_again_later(mut response: Response<Bytes>) -> Response<Bytes> {
+    response.headers_mut().insert(RETRY_AFTER, TRY_AGAIN);
+    response
+}
