@@ -36,7 +36,9 @@ export class Client {
       if (hops === 20) throw new Error(`redirected in circles at ${response.url}`);
       const next = new URL(response.headers.location, response.url);
       if (!follow(next)) break;
-      response = await this.request(next, { site: next.origin === response.url.origin ? site : 'cross-site' });
+      // Who typed the address stays "none" all the way; a redirect that crossed over stays "cross-site".
+      if (site !== 'none' && next.origin !== response.url.origin) site = 'cross-site';
+      response = await this.request(next, { site });
     }
     return response;
   }

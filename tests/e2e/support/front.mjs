@@ -1,0 +1,62 @@
+// nginx with a test certificate: ends TLS in front of the gateway, as load balancers do.
+
+import { execFileSync, spawn } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import tls from 'node:tls';
+
+import { until } from './net.mjs';
+
+export async function startFront(gateway) {
+  const at = (name) => path.join(gateway.folder, name);
+  execFileSync('openssl', [
+    ...'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost'.split(' '),
+    ...['-addext', 'subjectAltName=DNS:localhost', '-keyout', at('front.key'), '-out', at('front.pem')],
+  ], { stdio: 'ignore' });
+  writeFileSync(at('nginx.conf'), `
+    daemon off;
+    pid ${at('nginx.pid')};
+    error_log stderr warn;
+    ${process.getuid() === 0 ? 'user root;' : ''}
+    events {}
+    http {
+      access_log off;
+      ${['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((of) => `${of}_temp_path ${at(`nginx-${of}`)};`).join('\n')}
+      map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
+      large_client_header_buffers 8 32k;
+      server {
+        listen 127.0.0.1:${gateway.publicPort} ssl;
+        ssl_certificate ${at('front.pem')};
+        ssl_certificate_key ${at('front.key')};
+        location / {
+          proxy_pass http://127.0.0.1:${gateway.port};
+          proxy_http_version 1.1;
+          proxy_set_header Host $http_host;
+          proxy_set_header X-Forwarded-For $remote_addr;
+          proxy_set_header Upgrade $http_upgrade;
+          proxy_set_header Connection $connection_upgrade;
+          proxy_buffer_size 32k;
+          proxy_buffers 8 32k;
+        }
+      }
+    }
+  `);
+  const nginx = spawn('/usr/sbin/nginx', ['-c', at('nginx.conf'), '-e', 'stderr'], { stdio: ['ignore', 'ignore', 'pipe'] });
+  let log = '';
+  nginx.stderr.on('data', (text) => (log += text));
+  const ended = new Promise((resolve) => nginx.on('exit', resolve));
+  const ca = readFileSync(at('front.pem'));
+  await until('nginx', () => new Promise((resolve, reject) => {
+    if (nginx.exitCode !== null) reject(new Error(`nginx ended:\n${log}`));
+    const socket = tls.connect({ port: gateway.publicPort, host: '127.0.0.1', servername: 'localhost', ca });
+    socket.on('secureConnect', () => resolve(socket.end()));
+    socket.on('error', () => resolve(undefined));
+  }));
+  return {
+    ca,
+    async close() {
+      nginx.kill('SIGTERM');
+      await ended;
+    },
+  };
+}
