@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("person", &[]),
     ("seal", &[]),
-    ("telemetry", &["clock", "config"]),
+    ("telemetry", &["clock", "config", "person"]),
     ("config", &["clock", "person", "seal"]),
     ("jose", &["clock"]),
     ("pages", &[]),
