@@ -157,7 +157,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
                 collect(&path, files);
             }
         } else if path.extension().is_some_and(|end| end == "rs")
-            && !["lib.rs", "main.rs", "tests.rs"]
+            && !["lib.rs", "main.rs", "tests.rs", "testing.rs"]
                 .iter()
                 .any(|other| path.ends_with(other))
         {
