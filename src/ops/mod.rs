@@ -8,7 +8,7 @@ mod listener;
 mod reload;
 mod signals;
 
-pub use self::drain::{Drained, drain};
+pub use self::drain::drain;
 pub use self::listener::{Vitals, serve};
 pub use self::reload::Reloader;
 pub use self::signals::{Signals, Told};

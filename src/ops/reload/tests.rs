@@ -78,6 +78,7 @@ fn reloader() -> (Reloader, Arc<ArcSwap<EntryRules>>) {
     (Reloader::new(settings(), Arc::clone(&entry), None), entry)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the shape of what is read")]
 fn read(change: impl FnOnce(&mut Settings)) -> Result<Settings, String> {
     let mut settings = settings();
     change(&mut settings);
