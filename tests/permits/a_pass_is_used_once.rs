@@ -1,0 +1,8 @@
+use vestibule::gateway::Pass;
+
+fn twice(pass: Pass, forward: impl Fn(Pass)) {
+    forward(pass);
+    forward(pass);
+}
+
+fn main() {}

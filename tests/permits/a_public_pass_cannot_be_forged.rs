@@ -1,0 +1,7 @@
+use vestibule::gateway::{PublicRequest, StrictRequest};
+
+fn forge(request: StrictRequest) -> PublicRequest {
+    PublicRequest { request, session: None, has_our_cookies: false, bare: false }
+}
+
+fn main() {}

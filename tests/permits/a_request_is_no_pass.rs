@@ -1,0 +1,7 @@
+use vestibule::gateway::{Pass, StrictRequest};
+
+fn skip_the_gate(request: StrictRequest) -> Pass {
+    Pass::Permitted(request)
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use http::Request;
+use hyper::body::Incoming;
+use vestibule::gateway::StrictRequest;
+
+fn unread(request: Request<Incoming>) -> StrictRequest {
+    let (parts, body) = request.into_parts();
+    StrictRequest { parts, body }
+}
+
+fn main() {}
