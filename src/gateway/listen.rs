@@ -289,7 +289,8 @@ async fn serve(stream: StdStream, thread: &Arc<Thread>, keepalive: Duration) -> 
     let service = service_fn(|request| handle(request, Arc::clone(&connection), Arc::clone(thread)));
     let served = http1::Builder::new()
         .header_read_timeout(None)
-        .max_buf_size(HEAD_SIZE)
+        .max_header_size(HEAD_SIZE)
+        .max_buf_size(2 * HEAD_SIZE)
         .half_close(false)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();

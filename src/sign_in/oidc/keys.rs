@@ -19,7 +19,7 @@ use crate::jose::{self, KeySet, Refused, Verified};
 /// provider, and a rotation must be noticed at once.
 const BUCKET: NonZeroU32 = NonZeroU32::new(8).unwrap();
 /// One more refetch in this time.
-const REFILL: Duration = Duration::from_secs(60);
+const REFILL: Duration = Duration::from_mins(1);
 
 /// The keys of one provider.
 pub(super) struct Keys {

@@ -25,7 +25,7 @@ use crate::sign_in::attempt::Attempt;
 use crate::sign_in::{CannotStart, ProviderState};
 
 /// Metadata and keys are looked at again after this.
-const REFRESH: Duration = Duration::from_secs(3600);
+const REFRESH: Duration = Duration::from_hours(1);
 /// Waits between looks that fail.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
