@@ -25,9 +25,9 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
-use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _};
 
 pub(crate) use self::feed::{ChangeKind, FeedEntry};
 pub(crate) use self::keys::KeyRow;
@@ -251,6 +251,8 @@ fn open_sqlite(file: &Path) -> Pools {
         SqlitePoolOptions::new()
             .max_connections(most)
             .acquire_timeout(PATIENCE)
+            // SQLite itself rolls back when the disk is full; sqlx's count of transactions then stays wrong for ever.
+            .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
             .connect_lazy_with(options.clone())
     };
     Pools::Sqlite {
