@@ -3,15 +3,10 @@
 //! AES-256-GCM (NIST SP 800-38D) with a fresh random nonce each time; the purpose and the name of what is sealed are the
 //! associated data, so that a sealed value put into another's place does not open. The first key seals, all open.
 
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
-use std::{fmt, fs};
+use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{digest, hmac, rand};
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
 const NONCE_LEN: usize = 12;
@@ -149,80 +144,6 @@ impl fmt::Debug for Sealer {
     }
 }
 
-/// What is wrong with a key file.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyFileError {
-    /// It cannot be read or made.
-    #[error("the secret key file {0}: {1}")]
-    Io(std::path::PathBuf, std::io::Error),
-    /// It does not hold keys.
-    #[error("the secret key file {0} does not hold 32 bytes in base64, one key a line")]
-    Malformed(std::path::PathBuf),
-}
-
-/// Reads the keys of a file, one base64 line each; makes it with one fresh key, mode 0600, where there is none. Two
-/// processes that start together end up with the same key.
-///
-/// # Errors
-/// If it cannot be read or made, or does not hold keys.
-pub fn read_or_make_key_file(path: &Path) -> Result<Vec<SecretKey>, KeyFileError> {
-    if let Some(keys) = read_key_file(path)? {
-        return Ok(keys);
-    }
-    let failed = |error| KeyFileError::Io(path.to_owned(), error);
-    make_key_file(path).map_err(failed)?;
-    read_key_file(path)?.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))
-}
-
-/// Reads the keys of a file; None where there is no file.
-///
-/// # Errors
-/// If it cannot be read, or does not hold keys.
-pub fn read_key_file(path: &Path) -> Result<Option<Vec<SecretKey>>, KeyFileError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => Zeroizing::new(text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(KeyFileError::Io(path.to_owned(), error)),
-    };
-    let keys = text
-        .split([',', '\n'])
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .map(|line| {
-            let bytes = Zeroizing::new(STANDARD.decode(line).ok()?);
-            Some(SecretKey::new(bytes.as_slice().try_into().ok()?))
-        })
-        .collect::<Option<Vec<_>>>()
-        .filter(|keys| !keys.is_empty());
-    keys.map(Some).ok_or_else(|| KeyFileError::Malformed(path.to_owned()))
-}
-
-/// Writes a fresh key beside `path` and links it there whole, unless somebody else was faster.
-fn make_key_file(path: &Path) -> std::io::Result<()> {
-    let half_made = path.with_added_extension(format!("new-{}", URL_SAFE_NO_PAD.encode(random::<6>())));
-    let written = (|| {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&half_made)?;
-        let line = Zeroizing::new(format!("{}\n", STANDARD.encode(SecretKey::generate().expose())));
-        file.write_all(line.as_bytes())?;
-        file.sync_all()?;
-        match fs::hard_link(&half_made, path) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
-        }
-    })();
-    let removed = fs::remove_file(&half_made);
-    written.and(removed)?;
-    // The name must survive a power cut as the database beside it does.
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::File::open(folder)?.sync_all()?;
-    }
-    Ok(())
-}
-
 /// `N` random bytes from the system's generator.
 ///
 /// # Panics
@@ -279,39 +200,13 @@ fn aad(purpose: &str, name: &str) -> Aad<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::{KeyFileError, Sealer, SecretKey, read_key_file, read_or_make_key_file};
+    use super::{Sealer, SecretKey, random_name};
 
     #[test]
-    fn a_key_file_is_made_once_and_only_its_owner_reads_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("vestibule.key");
-        assert!(read_key_file(&path).unwrap().is_none());
-        let keys: Vec<_> = std::thread::scope(|scope| {
-            let makers: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| read_or_make_key_file(&path).unwrap()))
-                .collect();
-            makers.into_iter().map(|maker| maker.join().unwrap()).collect()
-        });
-        assert!(keys.iter().all(|found| found[0].expose() == keys[0][0].expose()));
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(
-            folder.path().read_dir().unwrap().count(),
-            1,
-            "something half made is left"
-        );
-    }
-
-    #[test]
-    fn a_damaged_key_file_is_an_error_and_never_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("vestibule.key");
-        for text in ["", "\n", "short", "AAAA"] {
-            std::fs::write(&path, text).unwrap();
-            assert!(matches!(read_or_make_key_file(&path), Err(KeyFileError::Malformed(_))));
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
-        }
+    fn random_names_are_twenty_letters_and_digits_and_differ() {
+        let (a, b) = (random_name(), random_name());
+        assert_ne!(a, b);
+        assert!(a.len() == 20 && a.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
     }
 
     #[test]

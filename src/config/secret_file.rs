@@ -67,7 +67,10 @@ fn make(path: &Path) -> Result<(), KeyFileError> {
         file.write_all(text.as_bytes())?;
         file.write_all(b"\n")?;
         file.sync_all()?;
-        fs::hard_link(&draft, path)
+        fs::hard_link(&draft, path)?;
+        // The name must survive a power cut as the database beside it does.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     })();
     drop(fs::remove_file(&draft));
     match written {

@@ -1,11 +1,12 @@
 //! Who gets in, and as whom.
 
-use super::{Admitted, Arrival, ClaimedEmail, How, Refused, audit, names};
+use super::{Admitted, Arrival, ClaimedEmail, How, Refused, names, tell};
 use crate::clock::UnixTime;
 use crate::config::EntryRules;
 use crate::person::{EmailAddress, Role, UserId};
 use crate::seal;
 use crate::store::{Change, ChangeKind, Store, UserRow};
+use crate::telemetry::audit::Kind;
 
 /// Whose `hd` claim says for which organisation an account was made; an address alone does not say so there.
 const GOOGLE: &str = "https://accounts.google.com";
@@ -24,17 +25,18 @@ pub async fn admit(store: &Store, arrival: &Arrival, rules: &EntryRules, now: Un
     check_domain(arrival, rules)?;
     // Under the lock row: two first sign-ins cannot both be the first, and nobody is deactivated meanwhile.
     let mut change = store.change(now).await?;
-    let (user, how) = match change.user_by_identity(&arrival.issuer, &arrival.subject).await? {
-        Some(user) => (welcome_back(&mut change, user, arrival, rules, now).await?, How::Known),
+    let known = change.user_by_identity(&arrival.issuer, &arrival.subject).await?;
+    let (user, how) = match &known {
+        Some(user) => (
+            welcome_back(&mut change, user.clone(), arrival, rules, now).await?,
+            How::Known,
+        ),
         None => receive(&mut change, arrival, rules, now).await?,
     };
     change.commit().await?;
-    match how {
-        How::Known => {}
-        How::Invited => audit("invitation-accepted", &user, ""),
-        How::Provisioned => audit("provisioned", &user, ""),
-        How::InitialAdmin => audit("provisioned", &user, "initial admin"),
-        How::FirstAdmin => audit("provisioned", &user, "first admin"),
+    // A sign-in itself is told by the room that knows where it came from.
+    if known.is_some_and(|before| before.email != user.email) {
+        tell(Kind::Provisioning, "new address from the provider", &user);
     }
     Ok(Admitted {
         role: user.role,

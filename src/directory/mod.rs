@@ -13,6 +13,7 @@ pub use self::people::{activate, add, deactivate, find, first_admin_open, is_emp
 use crate::clock::UnixTime;
 use crate::person::{EmailAddress, Role, UserId};
 use crate::store::{StoreError, UserRow};
+use crate::telemetry::audit;
 
 /// Somebody whom a provider or directory vouches for, at the door.
 #[derive(Clone, Debug)]
@@ -205,8 +206,14 @@ pub enum ChangeError {
     Store(#[from] StoreError),
 }
 
-/// One event for the `audit` target.
-fn audit(event: &'static str, user: &UserRow, detail: &str) {
-    let email = user.email.as_ref().map(|(shown, _)| shown.as_str());
-    tracing::info!(target: "audit", event, user = %user.id, email, role = %user.role, detail);
+/// Tells who was changed, and how.
+fn tell(kind: audit::Kind, how: &str, user: &UserRow) {
+    let email = user.email.as_ref().map_or("", |(shown, _)| shown);
+    let details = [
+        ("how", how),
+        ("user", user.id.as_str()),
+        ("email", email),
+        ("role", user.role.as_str()),
+    ];
+    audit::event(kind, &details);
 }

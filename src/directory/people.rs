@@ -1,11 +1,12 @@
 //! What admins do with people. A person is named by e-mail address or id.
 
-use super::{ChangeError, User, audit};
+use super::{ChangeError, User, tell};
 use crate::clock::UnixTime;
 use crate::config::EntryRules;
 use crate::person::{EmailAddress, Role, UserId};
 use crate::seal;
 use crate::store::{Change, ChangeKind, Reading, Store, StoreError, UserRow};
+use crate::telemetry::audit::Kind;
 
 /// Everybody, by age of the account.
 ///
@@ -54,7 +55,7 @@ pub async fn add(store: &Store, email: &EmailAddress, role: Role, now: UnixTime)
         change.settle_admin().await?;
     }
     change.commit().await?;
-    audit("user-added", &user, "");
+    tell(Kind::Provisioning, "added", &user);
     Ok(user.into())
 }
 
@@ -75,7 +76,7 @@ pub async fn set_role(store: &Store, who: &str, role: Role, now: UnixTime) -> Re
     }
     change.publish(ChangeKind::User, user.id.as_str()).await?;
     change.commit().await?;
-    audit("role-changed", &user, was.as_str());
+    tell(Kind::RoleChange, &format!("was {was}"), &user);
     Ok(user.into())
 }
 
@@ -92,7 +93,7 @@ pub async fn deactivate(store: &Store, who: &str, now: UnixTime) -> Result<User,
     change.delete_sessions_of(&user.id).await?;
     change.publish(ChangeKind::UserEnded, user.id.as_str()).await?;
     change.commit().await?;
-    audit("user-deactivated", &user, "");
+    tell(Kind::StatusChange, "deactivated", &user);
     Ok(user.into())
 }
 
@@ -106,7 +107,7 @@ pub async fn activate(store: &Store, who: &str, now: UnixTime) -> Result<User, C
     user.deactivated = false;
     change.update_user(&user).await?;
     change.commit().await?;
-    audit("user-activated", &user, "");
+    tell(Kind::StatusChange, "activated", &user);
     Ok(user.into())
 }
 
@@ -121,7 +122,7 @@ pub async fn remove(store: &Store, who: &str, now: UnixTime) -> Result<User, Cha
     change.delete_user(&user.id).await?;
     change.publish(ChangeKind::UserEnded, user.id.as_str()).await?;
     change.commit().await?;
-    audit("user-removed", &user, "");
+    tell(Kind::StatusChange, "removed", &user);
     Ok(user.into())
 }
 

@@ -20,6 +20,7 @@ use crate::clock::UnixTime;
 use crate::config::IdentityField;
 use crate::seal::Sealer;
 use crate::store::{Change, ChangeKind, KeyRow, Store, StoreError};
+use crate::telemetry::audit::{self, Kind};
 
 /// Published this long before it signs.
 const PUBLISHED_AHEAD: i64 = 600;
@@ -252,7 +253,8 @@ pub async fn rotate(store: &Store, sealer: &Sealer, immediately: bool, now: Unix
     make_missing(&mut change, sealer, now).await?;
     change.publish(ChangeKind::Keys, "").await?;
     change.commit().await?;
-    tracing::info!(target: "audit", event = "key-rotation", kid = next.kid, at = at.0, immediately);
+    let how = if immediately { "at once" } else { "as planned" };
+    audit::event(Kind::KeyRotation, &[("kid", &next.kid), ("how", how)]);
     Ok(Rotated { kid: next.kid, at })
 }
 

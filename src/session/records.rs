@@ -4,6 +4,7 @@ use super::{Listed, Unavailable};
 use crate::clock::UnixTime;
 use crate::person::UserId;
 use crate::store::{ChangeKind, Store, StoreError};
+use crate::telemetry::audit::{self, Kind};
 
 /// Live sessions, newest first, of one person or of all.
 ///
@@ -40,7 +41,7 @@ pub async fn revoke(store: &Store, sid: &str, now: UnixTime) -> Result<bool, Una
     }
     change.publish(ChangeKind::Session, sid).await?;
     change.commit().await?;
-    tracing::info!(target: "audit", event = "session-revoked", sid);
+    audit::event(Kind::Revocation, &[("sid", sid)]);
     Ok(true)
 }
 
@@ -56,7 +57,7 @@ pub async fn revoke_all_of(store: &Store, user: &UserId, now: UnixTime) -> Resul
     }
     change.publish(ChangeKind::UserEnded, user.as_str()).await?;
     change.commit().await?;
-    tracing::info!(target: "audit", event = "sessions-revoked", user = %user, sessions = ended);
+    audit::event(Kind::Revocation, &[("user", user.as_str()), ("how", "all sessions")]);
     Ok(ended)
 }
 

@@ -13,7 +13,7 @@ use crate::store::testing::{Place, damage, places};
 
 const NOW: UnixTime = UnixTime(1_800_000_000);
 const RULES: SessionRules = SessionRules {
-    length: Duration::from_secs(3600),
+    length: Duration::from_hours(1),
     idle: None,
 };
 
@@ -401,7 +401,7 @@ async fn clock_steps_break_no_live_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_without_requests_ends_unless_another_process_sees_some() {
     let rules = SessionRules {
-        idle: Some(Duration::from_secs(600)),
+        idle: Some(Duration::from_mins(10)),
         ..RULES
     };
     for place in places().await {
@@ -444,7 +444,7 @@ async fn a_shorter_length_counts_for_those_who_signed_in_before() {
     for place in places().await {
         let (token, _) = Gateway::start(&place, RULES).await.sign_in("ann").await;
         let strict = SessionRules {
-            length: Duration::from_secs(60),
+            length: Duration::from_mins(1),
             idle: None,
         };
         let gateway = Gateway::start(&place, strict).await;

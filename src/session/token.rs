@@ -10,6 +10,7 @@ use crate::seal::{self, Sealer};
 
 const RANDOM: usize = 32;
 const CHECK: usize = 16;
+const PURPOSE: &[u8] = b"session token ";
 /// 48 bytes are exactly 64 letters: each token has one spelling.
 const LETTERS: usize = 64;
 
@@ -26,7 +27,7 @@ impl Token {
         let mut bytes = [0; RANDOM + CHECK];
         let (first, rest) = bytes.split_at_mut(RANDOM);
         first.copy_from_slice(&random);
-        for (to, from) in rest.iter_mut().zip(sealer.check_of(&random)) {
+        for (to, from) in rest.iter_mut().zip(sealer.check_of(&checked(&random))) {
             *to = from;
         }
         Self {
@@ -61,7 +62,16 @@ pub(super) fn is_ours(cookie: &[u8], sealer: &Sealer) -> bool {
     let mut bytes = [0; RANDOM + CHECK];
     let whole = cookie.len() == LETTERS && URL_SAFE_NO_PAD.decode_slice(cookie, &mut bytes).is_ok();
     let (random, check) = bytes.split_at(RANDOM);
-    whole && sealer.checks(random, check)
+    whole && sealer.checks(&checked(random), check)
+}
+
+/// The purpose goes into the check: nothing else that we check is a token.
+fn checked(random: &[u8]) -> [u8; PURPOSE.len() + RANDOM] {
+    let mut data = [0; PURPOSE.len() + RANDOM];
+    for (to, from) in data.iter_mut().zip(PURPOSE.iter().chain(random)) {
+        *to = *from;
+    }
+    data
 }
 
 #[cfg(test)]
