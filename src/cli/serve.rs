@@ -4,23 +4,107 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::UnixTime;
-use crate::config::{EntryRules, KeyFileError, Settings};
+use crate::config::{Database, EntryRules, KeyFileError, Settings};
 use crate::directory;
 use crate::gateway::{BindError, Control, Lent, Listeners, Running, Shared};
 use crate::identity::{AssertionSettings, KeyRing, KeyRingError};
+use crate::ops::{self, Reloader, Signals, Told, Vitals};
 use crate::pages::Pages;
 use crate::seal::{NoKey, Sealer};
 use crate::session::{SessionRules, Sessions, Unavailable};
-use crate::sign_in::{CannotStart, SignIn};
+use crate::sign_in::{CannotStart, ProviderState, SignIn};
 use crate::store::{Store, StoreError};
-use crate::telemetry::Telemetry;
+use crate::telemetry::log::LogHandle;
+use crate::telemetry::{AccessLog, Health, Telemetry};
+
+/// Threads of the control plane: sign-ins, SQL, keys, operations.
+const CONTROL_THREADS: usize = 2;
+
+/// Runs the gateway until it is told to end. `read_again` reads the configuration anew on SIGHUP.
+#[must_use]
+pub fn run(settings: Settings, log: LogHandle, read_again: impl FnMut() -> Result<Settings, String>) -> ExitCode {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build();
+    let served = runtime
+        .map_err(StartError::from)
+        .and_then(|runtime| runtime.block_on(serve(settings, log, read_again)));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the gateway does not start");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(
+    settings: Settings,
+    log: LogHandle,
+    mut read_again: impl FnMut() -> Result<Settings, String>,
+) -> Result<(), StartError> {
+    let mut signals = Signals::new()?;
+    let ops_listener = TcpListener::bind(settings.ops_listen)
+        .await
+        .map_err(|source| BindError {
+            address: settings.ops_listen,
+            source,
+        })?;
+    let access_log = settings
+        .access_log
+        .then(|| AccessLog::start(settings.log_format))
+        .transpose()?;
+    let telemetry = Arc::new(Telemetry::new(access_log));
+    let health = Arc::new(Health::default());
+    let started: Arc<OnceLock<Instance>> = Arc::default();
+    let stop_ops = CancellationToken::new();
+    let (looking, phase) = (Arc::clone(&started), Arc::clone(&health));
+    tokio::spawn(ops::serve(
+        ops_listener,
+        move || vitals(looking.get(), &phase),
+        stop_ops.clone(),
+    ));
+
+    let begun = Instance::start(&settings, Arc::clone(&telemetry), UnixTime::now()).await?;
+    let instance = started.get_or_init(|| begun);
+    health.serving();
+    tracing::info!(listen = ?instance.addresses(), ops = %settings.ops_listen, public_url = settings.public.origin(), upstream = %settings.upstream.authority, "serving");
+
+    let mut reloader = Reloader::new(settings, Arc::clone(instance.entry()), Some(log));
+    while signals.next().await == Told::Reload {
+        reloader.reload(read_again());
+    }
+    let (delay, limit) = (reloader.current().drain_delay, reloader.current().drain_timeout);
+    Box::pin(ops::drain(&health, delay, signals.stop(), instance.drain(limit))).await;
+    stop_ops.cancel();
+    telemetry.flush();
+    Ok(())
+}
+
+/// How the gateway is; before it is started it is starting.
+fn vitals(instance: Option<&Instance>, health: &Health) -> Vitals {
+    Vitals {
+        phase: health.phase(),
+        store_away: instance.map_or(0, |instance| instance.sessions.away_for(UnixTime::now())),
+        sessions_known: instance.map_or(0, |instance| instance.sessions.known()),
+        provider: instance.map_or(ProviderState::None, |instance| instance.sign_in.provider_state()),
+        jwks: instance.map(|instance| instance.keys.jwks()).unwrap_or_default(),
+    }
+}
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +159,16 @@ impl Instance {
             && directory::is_empty(&store).await?
         {
             return Err(StartError::NobodyCanSignIn);
+        }
+        if directory::first_admin_open(&store, &settings.entry).await? {
+            let kept = match &settings.database {
+                Database::Sqlite(path) => path.display().to_string(),
+                Database::Postgres(_) => "the PostgreSQL database".to_owned(),
+            };
+            tracing::warn!(
+                database = kept,
+                "nobody has signed in yet: the next person to sign in becomes the admin; name them in VESTIBULE_INITIAL_ADMINS to be sure who"
+            );
         }
         let assertion = AssertionSettings {
             issuer: settings.public.origin(),
