@@ -75,6 +75,15 @@ pub struct Settings {
     pub session_idle: Option<Duration>,
 }
 
+/// What a command needs that looks into the database beside a running gateway.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// People, sessions and keys.
+    pub database: Database,
+    /// Where sealing keys come from.
+    pub secret_keys: SecretKeys,
+}
+
 /// The app behind.
 #[derive(Clone, Debug)]
 pub struct Upstream {
@@ -86,6 +95,15 @@ pub struct Upstream {
     pub preserve_host: bool,
     /// Further identity headers, by the app's names.
     pub headers: Vec<(HeaderName, IdentityField)>,
+}
+
+impl Upstream {
+    /// The upstream's own `Host`: without the port where that is the scheme's default (RFC 9110, section 7.2).
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let authority = self.authority.as_str();
+        authority.strip_suffix(":80").unwrap_or(authority)
+    }
 }
 
 /// One thing about a person that an app may want under a header name of its own.

@@ -1,0 +1,135 @@
+//! Where things are kept, and the keys that seal them.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use zeroize::Zeroizing;
+
+use super::{Reader, network};
+use crate::config::settings::{Database, PublicUrl, SecretKeys, StoreSettings};
+use crate::seal::SecretKey;
+
+pub(super) fn settings(reader: &mut Reader<'_>, public: Option<&PublicUrl>) -> Option<StoreSettings> {
+    let database = database(reader, public);
+    let given = secret_keys(reader);
+    let database = database?;
+    let secret_keys = match (given?, &database) {
+        (Some(keys), _) => SecretKeys::Given(keys),
+        (None, Database::Sqlite(path)) => {
+            let file = key_file(path);
+            reader
+                .derived
+                .push(("VESTIBULE_SECRET_KEY", format!("kept in {}", file.display())));
+            SecretKeys::File(file)
+        }
+        (None, Database::Postgres(_)) => {
+            reader.wrong(
+                "VESTIBULE_SECRET_KEY",
+                "it is missing: several gateways on one database need the same key",
+                KEY_WRITE,
+            );
+            return None;
+        }
+    };
+    Some(StoreSettings { database, secret_keys })
+}
+
+fn database(reader: &mut Reader<'_>, public: Option<&PublicUrl>) -> Option<Database> {
+    const NAME: &str = "VESTIBULE_DATABASE_URL";
+    const WRITE: &str = "sqlite:/var/lib/vestibule/vestibule.db, in a folder that outlives the gateway";
+    let local = public.is_some_and(network::is_local_url);
+    let Some(value) = reader.set(NAME) else {
+        if local {
+            reader.derived.push((NAME, "sqlite:vestibule.db".to_owned()));
+            return Some(Database::Sqlite(PathBuf::from("vestibule.db")));
+        }
+        reader.wrong(
+            NAME,
+            "it is missing; only a gateway for this machine alone (a loopback public URL) goes without",
+            WRITE,
+        );
+        return None;
+    };
+    let lower = value.text.to_ascii_lowercase();
+    if lower.starts_with("postgres:") || lower.starts_with("postgresql:") {
+        reader.wrong(NAME, "PostgreSQL is not built in this version", WRITE);
+        return None;
+    }
+    let wrong = match sqlite_path(&value.text) {
+        Err(wrong) => wrong,
+        Ok(path) if !local && !Path::new(path).is_absolute() => {
+            "the path is not absolute: it would depend on the folder the gateway is started in"
+        }
+        Ok(path) => return Some(Database::Sqlite(PathBuf::from(path))),
+    };
+    reader.wrong(NAME, wrong, WRITE);
+    None
+}
+
+fn sqlite_path(text: &str) -> Result<&str, &'static str> {
+    let rest = text.strip_prefix("sqlite:").ok_or("it does not begin with sqlite:")?;
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    if path.is_empty() || path.ends_with('/') {
+        return Err("it names no file");
+    }
+    if path.contains(":memory:") {
+        return Err("a database in memory forgets everybody at each start");
+    }
+    if path.contains(['?', '#', '%']) {
+        return Err("it holds ?, # or %, which a file name here must not");
+    }
+    Ok(path)
+}
+
+/// The file beside the database that keeps the key which was made once.
+fn key_file(database: &Path) -> PathBuf {
+    let mut file = database.as_os_str().to_owned();
+    file.push(".key");
+    PathBuf::from(file)
+}
+
+const KEY_WRITE: &str = "the output of `openssl rand -base64 32`; several, comma-separated, the first of which seals";
+
+/// None inside: none were given.
+#[expect(clippy::option_option, reason = "the outer one says whether the value could be read")]
+fn secret_keys(reader: &mut Reader<'_>) -> Option<Option<Vec<SecretKey>>> {
+    const NAME: &str = "VESTIBULE_SECRET_KEY";
+    let Some(value) = reader.set(NAME) else {
+        return Some(None);
+    };
+    let items = Zeroizing::new(match &value.items {
+        Some(items) => items.clone(),
+        None => value.text.split(',').map(str::to_owned).collect(),
+    });
+    let mut keys = Vec::new();
+    for (at, item) in items.iter().enumerate() {
+        let key = key_of(item.trim());
+        match key {
+            Some(bytes) => {
+                if bytes.iter().all(|byte| Some(byte) == bytes.first()) {
+                    reader.warn(
+                        NAME,
+                        format!("key {} is no random key: all its bytes are the same", at + 1),
+                    );
+                }
+                keys.push(SecretKey::new(*bytes));
+            }
+            None => reader.wrong(NAME, format!("key {} is not 32 bytes in base64", at + 1), KEY_WRITE),
+        }
+    }
+    (keys.len() == items.len()).then_some(Some(keys))
+}
+
+fn key_of(text: &str) -> Option<Zeroizing<[u8; 32]>> {
+    const LENIENT: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let alphabet = if text.contains(['-', '_']) {
+        &URL_SAFE
+    } else {
+        &STANDARD
+    };
+    let bytes = Zeroizing::new(GeneralPurpose::new(alphabet, LENIENT).decode(text).ok()?);
+    bytes.as_slice().try_into().ok().map(Zeroizing::new)
+}

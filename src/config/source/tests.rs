@@ -1,0 +1,1 @@
+//! Layers, spellings and names.
