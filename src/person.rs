@@ -82,7 +82,7 @@ impl fmt::Display for UserId {
 /// An e-mail address that is well formed enough to be compared safely: one `@` that counts (the last), a local part and
 /// a domain, no white space, control or invisible characters, at most 254 bytes (RFC 5321, section 4.5.3.1).
 ///
-/// Two addresses are the same when their folded forms are: NFC, then ASCII lower case. Folding is done here and stored;
+/// Two addresses are the same when their folded forms are: ASCII lower case in NFC. Folding is done here and stored;
 /// no database is asked to fold.
 #[derive(Clone, Debug)]
 pub struct EmailAddress {
@@ -115,7 +115,8 @@ impl EmailAddress {
         if written.len() > 254 || !domain_ok || !local_ok {
             return Err(MalformedEmail);
         }
-        let folded = written.to_ascii_lowercase();
+        // A small letter may join an accent that the capital could not.
+        let folded: String = written.to_ascii_lowercase().nfc().collect();
         Ok(Self {
             written: written.into(),
             folded: folded.into(),
@@ -179,6 +180,27 @@ mod tests {
         let b = EmailAddress::parse("Jos\u{e9}@example.com").unwrap();
         assert_eq!(a, b);
         assert_eq!(a.domain(), "example.com");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_folded_address_folds_to_itself_and_keeps_its_domain(text in "\\PC{0,12}@[a-zA-Z.]{1,8}|.*") {
+            if let Ok(email) = EmailAddress::parse(&text) {
+                let again = EmailAddress::parse(email.folded()).unwrap();
+                proptest::prop_assert_eq!(again.folded(), email.folded());
+                proptest::prop_assert_eq!(again.domain(), email.domain());
+                proptest::prop_assert!(!email.as_str().chars().any(|c| c.is_control() || c.is_whitespace()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_capital_with_an_accent_is_the_small_letter_with_it() {
+        let (capital, small) = ("H\u{331}@example.com", "\u{1e96}@example.com");
+        assert_eq!(
+            EmailAddress::parse(capital).unwrap(),
+            EmailAddress::parse(small).unwrap()
+        );
     }
 
     #[test]

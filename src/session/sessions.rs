@@ -240,7 +240,7 @@ impl Sessions {
     ///
     /// The follower raises `applied` first and then drops what the change concerns. So either it finds the entry here and
     /// drops it, or we find `applied` raised.
-    fn remember(&self, hash: TokenHash, session: Arc<Session>, feed: i64, drops: u64) -> bool {
+    pub(super) fn remember(&self, hash: TokenHash, session: Arc<Session>, feed: i64, drops: u64) -> bool {
         self.cache.insert(hash, session);
         let fresh = self.applied.load(Ordering::SeqCst) <= feed && self.drops.load(Ordering::SeqCst) == drops;
         if !fresh {
@@ -250,7 +250,12 @@ impl Sessions {
     }
 
     /// A session of a row, if it may be used now.
-    fn live(&self, row: SessionWithUser, hash: TokenHash, now: UnixTime) -> Result<Option<Arc<Session>>, StoreError> {
+    pub(super) fn live(
+        &self,
+        row: SessionWithUser,
+        hash: TokenHash,
+        now: UnixTime,
+    ) -> Result<Option<Arc<Session>>, StoreError> {
         let SessionWithUser { session: row, user } = row;
         // A length that was made shorter counts for those who signed in before, too.
         let expires = row.expires.min(row.created.plus(seconds(self.rules.length)));

@@ -304,34 +304,34 @@ async fn a_role_change_shows_in_live_sessions_and_ends_none() {
     }
 }
 
+/// The steps of `find`, with the revocation between any two of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_read_before_a_change_is_not_remembered_after_it() {
+    use std::sync::atomic::Ordering::SeqCst;
     for place in places().await {
-        let gateway = Arc::new(Gateway::start(&place, RULES).await);
-        gateway.sign_in("boss").await;
-        for round in 0..10 {
-            let (token, _) = gateway.sign_in("ann").await;
-            let shell = place.open().await;
-            // Many requests read the session while it is revoked and the follower hears of it.
-            let finders: Vec<_> = (0..8)
-                .map(|_| {
-                    let (gateway, token) = (Arc::clone(&gateway), token.clone());
-                    tokio::spawn(async move {
-                        for _ in 0..10 {
-                            gateway.sessions.cache.invalidate_all();
-                            drop(gateway.find(&token, NOW).await);
-                        }
-                    })
-                })
-                .collect();
-            let ann = directory::find(&shell, "ann@example.com").await.unwrap().id;
-            revoke_all_of(&shell, &ann, NOW).await.unwrap();
-            gateway.follow(NOW).await;
-            for finder in finders {
-                finder.await.unwrap();
+        let gateway = Gateway::start(&place, RULES).await;
+        let sessions = &gateway.sessions;
+        for heard in ["before remembering", "after remembering", "by looking at everything"] {
+            let (token, session) = gateway.sign_in("ann").await;
+            let hash = session.life.hash;
+            sessions.cache.invalidate(&hash);
+            let drops = sessions.drops.load(SeqCst);
+            let (row, feed) = gateway.store.reading().await.unwrap().session(&hash).await.unwrap();
+            let read = sessions.live(row.unwrap(), hash, NOW).unwrap().unwrap();
+            revoke(&gateway.store, &session.claims().sid, NOW).await.unwrap();
+            if heard == "by looking at everything" {
+                sessions.lost.store(true, SeqCst);
             }
-            gateway.follow(NOW).await;
-            assert!(gateway.live(&token, NOW).await.is_none(), "round {round}");
+            if heard == "after remembering" {
+                assert!(sessions.remember(hash, read, feed, drops));
+                gateway.follow(NOW).await;
+            } else {
+                gateway.follow(NOW).await;
+                assert!(!sessions.remember(hash, read, feed, drops), "{heard}");
+            }
+            assert!(sessions.cache.get(&hash).is_none(), "{heard}");
+            assert!(gateway.live(&token, NOW).await.is_none(), "{heard}");
+            assert!(session.ended().is_cancelled(), "{heard}");
         }
     }
 }

@@ -275,6 +275,7 @@ fn open_postgres(url: &str) -> Result<Pools, StoreError> {
         .disable_statement_logging();
     let pool = PgPoolOptions::new()
         .max_connections(8)
+        .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
         .acquire_timeout(PATIENCE)
         .connect_lazy_with(options);
     Ok(Pools::Postgres(pool))
