@@ -185,7 +185,7 @@ impl Provider {
         now: UnixTime,
     ) -> Result<Vouched, Failure> {
         let metadata = self.metadata().await?;
-        self.check_iss_parameter(&metadata, returned.iss.as_deref())?;
+        self.check_iss_parameter(&metadata, returned.iss.as_deref(), returned.id_token.is_some())?;
         if let Some(error) = &returned.error {
             return Err(failure_of(error, returned.error_description.as_deref()));
         }
@@ -286,10 +286,10 @@ impl Provider {
     }
 
     /// RFC 9207, section 2.4: against answers of another provider. One that is there is checked also where none was
-    /// announced.
-    fn check_iss_parameter(&self, metadata: &Metadata, iss: Option<&str>) -> Result<(), Failure> {
+    /// announced; an answer that holds an ID token says its issuer there, and providers leave the parameter out.
+    fn check_iss_parameter(&self, metadata: &Metadata, iss: Option<&str>, id_token: bool) -> Result<(), Failure> {
         match iss {
-            None if !metadata.iss_parameter => Ok(()),
+            None if !metadata.iss_parameter || id_token => Ok(()),
             Some(iss) if iss == self.settings.issuer => Ok(()),
             _ => Err(Failure::DoesNotHold(
                 "the answer's iss parameter is missing or not the issuer (RFC 9207)".to_owned(),
