@@ -65,10 +65,11 @@ for (const options of HOUSES) {
       await Promise.all([tab.waitForURL(house.url(path)), tab.getByRole('button', { name: who, exact: true }).click()]);
     }
 
-    const whoami = (tab) => tab.evaluate(async () => {
-      const answer = await fetch('/.vestibule/whoami');
-      return answer.ok ? answer.json() : answer.status;
-    });
+    /** Who the gateway says that this profile is, or the status of its refusal. */
+    async function whoami() {
+      const answer = await context.request.get(house.url('/.vestibule/whoami'));
+      return answer.ok() ? answer.json() : answer.status();
+    }
 
     test('a person signs in, however long they took at the provider', async () => {
       const tab = await openTab();
@@ -81,7 +82,7 @@ for (const options of HOUSES) {
       if (implicit) await sleep(LAX_GRACE);
       await choose(tab, 'alice', '/a/page?with=query');
       assert.equal(await tab.title(), 'The app');
-      assert.equal((await whoami(tab)).email, 'alice@example.com');
+      assert.equal((await whoami()).email, 'alice@example.com');
       const methods = callbacks.map((request) => request.method());
       assert.deepEqual(methods, implicit ? ['POST', 'POST'] : ['GET']);
       if (implicit) {
@@ -120,7 +121,7 @@ for (const options of HOUSES) {
       await tab.goto(callback);
       assert.equal(new URL(tab.url()).origin, house.gateway.publicUrl);
       assert.equal(await tab.title(), 'The app');
-      assert.equal((await whoami(tab)).email, 'alice@example.com');
+      assert.equal((await whoami()).email, 'alice@example.com');
     });
 
     test('after signing out, Back shows nothing of the app', async () => {
@@ -132,7 +133,7 @@ for (const options of HOUSES) {
         tab.getByRole('button', { name: 'Yes, sign me out' }).click(),
       ]);
       assert.notEqual(await tab.title(), 'The app');
-      assert.equal(await whoami(tab), 401);
+      assert.equal(await whoami(), 401);
       const seen = house.upstream.requests.length;
       await tab.goto(house.url('/secret'));
       assert.equal(new URL(tab.url()).origin, house.provider.issuer);

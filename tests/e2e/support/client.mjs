@@ -10,7 +10,7 @@ const NAVIGATION = {
 };
 
 export class Client {
-  #cookies = new Map(); // host → name → { value, attributes }
+  #cookies = new Map(); // host → "name path" → { name, value, path, line }
   #ca;
 
   constructor({ ca } = {}) {
@@ -22,10 +22,10 @@ export class Client {
     const target = new URL(url);
     const all = { ...(navigation ? { ...NAVIGATION, 'sec-fetch-site': site } : {}), ...headers };
     const withheld = site === 'cross-site' && method !== 'GET';
-    const cookie = withheld ? '' : this.cookieHeader(target.hostname);
+    const cookie = withheld ? '' : this.cookieHeader(target.hostname, target.pathname);
     if (cookie && all.cookie === undefined) all.cookie = cookie;
     const response = await send(target, { method, headers: all, ca: this.#ca }, body);
-    for (const line of response.headers['set-cookie'] ?? []) this.#keep(target.hostname, line);
+    for (const line of response.headers['set-cookie'] ?? []) this.#keep(target, line);
     return { ...response, url: target };
   }
 
@@ -56,29 +56,33 @@ export class Client {
     });
   }
 
-  cookieHeader(host) {
-    return [...(this.#cookies.get(host) ?? new Map())].map(([name, { value }]) => `${name}=${value}`).join('; ');
+  cookieHeader(host, at = '/') {
+    return [...(this.#cookies.get(host)?.values() ?? [])]
+      .filter(({ path }) => at === path || at.startsWith(path.endsWith('/') ? path : `${path}/`))
+      .map(({ name, value }) => `${name}=${value}`)
+      .join('; ');
   }
 
-  /** Name → { value, line } of the cookies kept for `host`; ports do not matter to cookies. */
+  /** Name → cookie of those kept for `host`; ports do not matter to cookies. */
   cookies(host) {
-    return Object.fromEntries(this.#cookies.get(host) ?? []);
+    return Object.fromEntries([...(this.#cookies.get(host)?.values() ?? [])].map((cookie) => [cookie.name, cookie]));
   }
 
   setCookie(host, name, value) {
-    this.#keep(host, `${name}=${value}; Path=/`);
+    this.#keep(new URL(`http://${host}/`), `${name}=${value}; Path=/`);
   }
 
-  #keep(host, line) {
+  #keep({ hostname, pathname }, line) {
     const [pair, ...attributes] = line.split(';').map((part) => part.trim());
     const equals = pair.indexOf('=');
     const [name, value] = [pair.slice(0, equals), pair.slice(equals + 1)];
-    const jar = this.#cookies.get(host) ?? new Map();
-    this.#cookies.set(host, jar);
     const of = (wanted) => attributes.find((text) => text.toLowerCase().startsWith(`${wanted}=`))?.split('=')[1];
+    const path = of('path') ?? (pathname.replace(/\/[^/]*$/, '') || '/');
+    const jar = this.#cookies.get(hostname) ?? new Map();
+    this.#cookies.set(hostname, jar);
     const gone = of('max-age') !== undefined ? Number(of('max-age')) <= 0 : Date.parse(of('expires')) < Date.now();
-    if (gone) jar.delete(name);
-    else jar.set(name, { value, line });
+    if (gone) jar.delete(`${name} ${path}`);
+    else jar.set(`${name} ${path}`, { name, value, path, line });
   }
 }
 

@@ -27,10 +27,10 @@ export async function startHouse({ client = 'code-es256', https = false, setting
       await upstream.close();
     },
 
-    /** Signs in as `who` on the way to `path`, and returns where that ends. */
+    /** Signs in as `who` on the way to `path`, and returns where that ends. A provider that remembers them does not ask. */
     async signIn(browser, who, path = '/') {
-      const choice = await browser.visit(house.url(path));
-      return house.choose(browser, choice, who);
+      const page = await browser.visit(house.url(path));
+      return page.url.origin === provider.issuer ? house.choose(browser, page, who) : page;
     },
 
     /** On the provider's page, says who it is, and returns where that ends. */
