@@ -124,8 +124,8 @@ pub(super) fn whoami(claims: &Claims, settings: &AssertionSettings, now: UnixTim
     serde_json::to_value(payload).unwrap_or_default()
 }
 
-/// A list of words (OpenID Connect Core 1.0, section 2), not longer than it needs to be.
+/// A list of words (OpenID Connect Core 1.0, section 2), or the one word that some send; not longer than it needs to be.
 fn is_amr(amr: &Value) -> bool {
-    let words = amr.as_array().is_some_and(|list| list.iter().all(Value::is_string));
+    let words = amr.is_string() || amr.is_array();
     words && serde_json::to_vec(amr).is_ok_and(|json| json.len() <= LONGEST_AMR)
 }

@@ -163,16 +163,10 @@ async fn what_is_absent_is_no_claim_and_no_header() {
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_amr_and_auth_time_are_left_out() {
     let ring = open(&Place::sqlite().open().await, NOW).await.unwrap();
-    for amr in [
-        json!("pwd"),
-        json!([1]),
-        json!({"a": 1}),
-        json!(null),
-        json!(["x".repeat(600)]),
-    ] {
+    for odd in [json!({"a": 1}), json!(true), json!(null), json!(["x".repeat(600)])] {
         let odd = Claims {
-            auth_time: Some(amr.clone()),
-            amr: Some(amr),
+            auth_time: Some(odd.clone()),
+            amr: Some(odd),
             ..claims()
         };
         let told = ring.whoami(&odd, NOW);
