@@ -3,13 +3,11 @@
 //!
 //! The table in [`table`] is the one source of parsing, `--help`, docs/configuration.md and "did you mean".
 //!
-//! Public face: [`load`] for a gateway that serves, [`load_store`] for commands that need the database alone, and
-//! [`Loaded::take_up`] for a reload.
+//! Public face: [`load`] for a gateway that serves, and [`load_store`] for commands that need the database alone.
 
 pub mod papers;
 mod parse;
 mod problem;
-mod reload;
 mod secret_file;
 mod settings;
 mod source;
@@ -19,7 +17,6 @@ mod words;
 use std::path::Path;
 
 pub use problem::{Problem, Problems, Source, Warning};
-pub use reload::Change;
 pub use secret_file::KeyFileError;
 pub use settings::*;
 

@@ -76,6 +76,22 @@ impl fmt::Display for Problems {
     }
 }
 
+impl Problems {
+    /// All of them, for a log.
+    #[must_use]
+    pub fn on_one_line(&self) -> String {
+        let each = self.0.iter().map(|problem| {
+            let read = problem
+                .read
+                .as_ref()
+                .map(|read| format!(" (read {read})"))
+                .unwrap_or_default();
+            format!("{}: {}{read}; write {}", problem.setting, problem.wrong, problem.write)
+        });
+        each.collect::<Vec<_>>().join(" | ")
+    }
+}
+
 impl std::error::Error for Problems {}
 
 /// Something that works, but that an operator should know of at each start.

@@ -314,7 +314,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("VESTIBULE_REDIRECT_LISTEN", Network, Text, NONE, "Address that redirects http to https.").later(TLS),
     Setting::new("VESTIBULE_TRUSTED_PROXIES", Network, List, NONE,
         "Networks (CIDR) whose forwarding header is believed; the first such header from anyone else logs one warning with the address and the line to set.")
-        .example("10.0.0.0/8").live(),
+        .example("10.0.0.0/8"),
     Setting::new("VESTIBULE_TRUSTED_PROXY_HEADER", Network, Choice(&["x-forwarded-for", "forwarded"]), Is("x-forwarded-for"),
         "The forwarding header that the proxy writes; the other is always replaced. The client is the rightmost address that is not trusted."),
     Setting::new("VESTIBULE_CA_FILE", Network, Text, Words("system roots"),
@@ -330,9 +330,11 @@ pub static SETTINGS: &[Setting] = &[
         "Seconds an idle client connection stays open (above the load balancer's own)."),
 
     Setting::new("VESTIBULE_DRAIN_DELAY", Running, Seconds, Is("0"),
-        "Seconds: unready before it stops accepting."),
+        "Seconds: unready before it stops accepting.")
+        .live(),
     Setting::new("VESTIBULE_DRAIN_TIMEOUT", Running, Seconds, Is("25"),
-        "Seconds: then for requests under way."),
+        "Seconds: then for requests under way.")
+        .live(),
     Setting::new("VESTIBULE_THREADS", Running, Count, Words("the cores it may use (cgroup quota seen), at most 8"),
         "Threads that carry requests.")
         .example("4"),
@@ -343,8 +345,7 @@ pub static SETTINGS: &[Setting] = &[
         "Shape of the log.")
         .example("json"),
     Setting::new("VESTIBULE_ACCESS_LOG", Running, Flag, Is("true"),
-        "One line a request: id, client, user, method, path without query, status, bytes, times.")
-        .live(),
+        "One line a request: id, client, user, method, path without query, status, bytes, times."),
 
     Setting::new("LOCAL_LDAP_LOGIN", Directory, Flag, Is("false"),
         "`true` turns LDAP sign-in on.").later(LDAP),

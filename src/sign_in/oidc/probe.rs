@@ -150,11 +150,6 @@ fn compare(metadata: &Metadata, settings: &Oidc) -> Vec<Finding> {
     if metadata.end_session_endpoint.is_none() {
         note("the provider has no end_session_endpoint: logout ends the session here only".to_owned());
     }
-    note(
-        "a session is not asked about again at the provider while it lives: SESSION_LENGTH says how long somebody who was \
-         removed there stays in here"
-            .to_owned(),
-    );
     findings
 }
 

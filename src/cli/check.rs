@@ -1,0 +1,369 @@
+//! `vestibule check`: shows the configuration and tries what it names. Changes nothing: a database that is not there yet
+//! is not made, as it would belong to whoever runs the check.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::output::{self, to_stdout};
+use super::{CommandError, on_a_runtime};
+use crate::config::{self, Database, Loaded, Problems, SecretKeys, Settings};
+use crate::directory;
+use crate::sign_in::oidc::{Finding, probe};
+use crate::store::{Store, StoreError};
+
+/// How long the upstream may take to say anything.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) fn run(file: Option<&Path>, json: bool) -> ExitCode {
+    let loaded = match config::load(config::process_environment(), file) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            if json {
+                to_stdout(format_args!("{:#}", problems_as_json(&problems)));
+            }
+            return super::wrong_configuration(&problems);
+        }
+    };
+    let told = on_a_runtime(async {
+        let mut report = Report::default();
+        about(&loaded, &mut report);
+        try_provider(&loaded.settings, &mut report).await;
+        let folder_is_there = try_database(&loaded.settings, &mut report).await;
+        try_secret_keys(&loaded.settings, folder_is_there, &mut report);
+        try_upstream(&loaded.settings, &mut report).await;
+        Ok::<_, CommandError>(report)
+    });
+    let report = match told {
+        Ok(report) => report,
+        Err(error) => return super::failed(error),
+    };
+    report.print(json);
+    if report.trials.iter().all(|trial| trial.outcome.is_ok()) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// What there is to tell.
+#[derive(Default)]
+struct Report {
+    settings: Vec<config::Shown>,
+    addresses: Vec<(&'static str, String)>,
+    notes: Vec<String>,
+    /// What it is about, and the sentence.
+    warnings: Vec<(&'static str, String)>,
+    trials: Vec<Trial>,
+}
+
+struct Trial {
+    of: &'static str,
+    /// What was found, or what to do.
+    outcome: Result<String, String>,
+}
+
+fn about(loaded: &Loaded, report: &mut Report) {
+    let settings = &loaded.settings;
+    report.settings = loaded.shown().collect();
+    let origin = settings.public.origin();
+    report.addresses = vec![
+        ("redirect_uri", format!("{origin}{}", settings.callback_path)),
+        ("post_logout_redirect_uri", format!("{origin}/logout")),
+    ];
+    report.notes.push(format!(
+        "somebody who signed in is not asked about again at the provider until the session ends: who is removed there \
+         stays signed in here for up to {} hours (SESSION_LENGTH); `vestibule users deactivate` ends it at once",
+        settings.session_length.as_secs().div_ceil(3_600)
+    ));
+    let warnings = loaded.warnings.iter();
+    report
+        .warnings
+        .extend(warnings.map(|warning| (warning.setting, warning.sentence.clone())));
+}
+
+async fn try_provider(settings: &Settings, report: &mut Report) {
+    let issuer = settings.oidc.as_ref().map_or("", |oidc| oidc.issuer.as_str());
+    let outcome = match probe(settings).await {
+        Ok(found) => {
+            for finding in found.findings {
+                match finding {
+                    Finding::Warning(sentence) => report.warnings.push(("provider", sentence)),
+                    Finding::Note(sentence) => report.notes.push(sentence),
+                }
+            }
+            Ok(format!("{issuer} answers, with {} usable keys", found.keys))
+        }
+        Err(error) => Err(with_advice(
+            &error.to_string(),
+            "OIDC_",
+            "look whether OIDC_ISSUER is right and the gateway can reach it (OIDC_BACKCHANNEL_URL, HTTPS_PROXY, \
+             VESTIBULE_CA_FILE)",
+        )),
+    };
+    report.trials.push(Trial {
+        of: "provider",
+        outcome,
+    });
+}
+
+/// Says whether there is a folder in which the key can be made.
+async fn try_database(settings: &Settings, report: &mut Report) -> bool {
+    let database = &settings.database;
+    let file = match database {
+        Database::Sqlite(file) => Some(file.as_path()),
+        Database::Postgres(_) => None,
+    };
+    let outcome = match file {
+        Some(file) if !file.exists() => new_database(file, settings, report),
+        _ => existing_database(database, settings, report).await,
+    };
+    let there = outcome.is_ok();
+    report.trials.push(Trial {
+        of: "database",
+        outcome,
+    });
+    there
+}
+
+fn new_database(file: &Path, settings: &Settings, report: &mut Report) -> Result<String, String> {
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    // Only trying tells: rights, read-only mounts and quotas all have a say.
+    tempfile_in(folder).map_err(|error| {
+        format!(
+            "nothing can be written in {}: {error}; make the folder and give it to the gateway's user, or set \
+             VESTIBULE_DATABASE_URL",
+            folder.display()
+        )
+    })?;
+    if !settings.entry.provisioning && settings.entry.initial_admins.is_empty() {
+        return Err(nobody_can_sign_in());
+    }
+    if settings.entry.initial_admins.is_empty() {
+        warn_of_first_admin(&file.display().to_string(), report);
+    }
+    Ok(format!(
+        "{} is not there yet and can be made at the first start",
+        file.display()
+    ))
+}
+
+async fn existing_database(database: &Database, settings: &Settings, report: &mut Report) -> Result<String, String> {
+    let place = match database {
+        Database::Sqlite(file) => file.display().to_string(),
+        Database::Postgres(_) => "the PostgreSQL database".to_owned(),
+    };
+    let advised = |error: StoreError| {
+        let advice = "look whether VESTIBULE_DATABASE_URL names a file that the gateway's user may read and write";
+        with_advice(&format!("{place}: {error}"), "VESTIBULE_", advice)
+    };
+    let store = Store::open(database).await.map_err(advised)?;
+    let looked = async {
+        store.ping().await?;
+        let empty = directory::is_empty(&store).await?;
+        Ok((empty, directory::first_admin_open(&store, &settings.entry).await?))
+    };
+    let looked: Result<_, StoreError> = looked.await;
+    store.close().await;
+    let (empty, first_admin_open) = looked.map_err(advised)?;
+    if empty && !settings.entry.provisioning && settings.entry.initial_admins.is_empty() {
+        return Err(nobody_can_sign_in());
+    }
+    if first_admin_open {
+        warn_of_first_admin(&place, report);
+    }
+    Ok(format!("{place} answers"))
+}
+
+/// What went wrong, and what to do unless that names a setting already.
+fn with_advice(wrong: &str, settings: &str, advice: &str) -> String {
+    if wrong.contains(settings) {
+        wrong.to_owned()
+    } else {
+        format!("{wrong}; {advice}")
+    }
+}
+
+fn nobody_can_sign_in() -> String {
+    super::serve::StartError::NobodyCanSignIn.to_string()
+}
+
+fn warn_of_first_admin(place: &str, report: &mut Report) {
+    let sentence = format!(
+        "nobody is admin yet in {place}: the next person to sign in becomes the admin; VESTIBULE_INITIAL_ADMINS says who \
+         it should be"
+    );
+    report.warnings.push(("database", sentence));
+}
+
+fn tempfile_in(folder: &Path) -> std::io::Result<()> {
+    let name = folder.join(format!(
+        ".vestibule-check-{:016x}",
+        u64::from_ne_bytes(crate::seal::random())
+    ));
+    std::fs::OpenOptions::new().write(true).create_new(true).open(&name)?;
+    std::fs::remove_file(name)
+}
+
+fn try_secret_keys(settings: &Settings, folder_is_there: bool, report: &mut Report) {
+    let outcome = match &settings.secret_keys {
+        SecretKeys::Given(keys) => Ok(format!("{} given", keys.len())),
+        SecretKeys::File(file) if file.exists() => settings
+            .secret_keys
+            .load()
+            .map(|_| format!("read from {}", file.display()))
+            .map_err(|error| error.to_string()),
+        SecretKeys::File(file) if folder_is_there => Ok(format!(
+            "{} is not there yet and can be made at the first start",
+            file.display()
+        )),
+        // The database's line says what to do.
+        SecretKeys::File(_) => return,
+    };
+    report.trials.push(Trial {
+        of: "secret key",
+        outcome,
+    });
+}
+
+async fn try_upstream(settings: &Settings, report: &mut Report) {
+    let authority = settings.upstream.authority.as_str();
+    let outcome = match tokio::time::timeout(PATIENCE, ask_upstream(settings)).await {
+        Ok(Ok(status)) => Ok(format!("{authority} answers ({status})")),
+        Ok(Err(error)) => Err(format!(
+            "{authority}: {error}; start the app, or put its address into VESTIBULE_UPSTREAM"
+        )),
+        Err(_) => Err(format!(
+            "{authority} does not answer within {} s; look whether the app is well, or put its address into \
+             VESTIBULE_UPSTREAM",
+            PATIENCE.as_secs()
+        )),
+    };
+    report.trials.push(Trial {
+        of: "upstream",
+        outcome,
+    });
+}
+
+/// The status line of the app's answer to a request that asks for nothing.
+async fn ask_upstream(settings: &Settings) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(settings.upstream.authority.as_str()).await?;
+    let request = format!(
+        "HEAD / HTTP/1.1\r\nHost: {}\r\nUser-Agent: vestibule-check\r\nConnection: close\r\n\r\n",
+        settings.upstream.host()
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    while !answer.contains(&b'\n') && answer.len() < 1_000 {
+        if stream.read_buf(&mut answer).await? == 0 {
+            break;
+        }
+    }
+    let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if line.starts_with(b"HTTP/1.") {
+        let line = String::from_utf8_lossy(line);
+        let status: String = line.split(' ').nth(1).unwrap_or_default().chars().take(3).collect();
+        Ok(output::visible(&format!("status {status}")))
+    } else {
+        let wrong = "what listens there does not speak HTTP/1.1 without TLS";
+        Err(std::io::Error::new(std::io::ErrorKind::InvalidData, wrong))
+    }
+}
+
+impl Report {
+    fn print(&self, json: bool) {
+        if json {
+            to_stdout(format_args!("{:#}", self.as_json()));
+        } else {
+            to_stdout(self.as_text());
+        }
+    }
+
+    fn as_text(&self) -> String {
+        let mut lines = vec!["Settings".to_owned()];
+        let rows: Vec<Vec<String>> = self
+            .settings
+            .iter()
+            .map(|shown| {
+                vec![
+                    format!("  {}", shown.setting.name),
+                    shown.value.clone().unwrap_or_else(|| "-".to_owned()),
+                    shown.source.to_string(),
+                ]
+            })
+            .collect();
+        lines.push(output::table(&rows));
+        lines.push("\nAddresses to register at the provider".to_owned());
+        lines.extend(
+            self.addresses
+                .iter()
+                .map(|(name, address)| format!("  {address}  ({name})")),
+        );
+        if !self.notes.is_empty() {
+            lines.push("\nGood to know".to_owned());
+            lines.extend(self.notes.iter().map(|note| format!("  {}", output::visible(note))));
+        }
+        if !self.warnings.is_empty() {
+            lines.push("\nWarnings".to_owned());
+            let warnings = self.warnings.iter();
+            lines.extend(warnings.map(|(about, sentence)| format!("  {about}: {}", output::visible(sentence))));
+        }
+        lines.push(String::new());
+        lines.extend(self.trials.iter().map(|trial| match &trial.outcome {
+            Ok(found) => format!("ok      {}: {}", trial.of, output::visible(found)),
+            Err(wrong) => format!("FAILED  {}: {}", trial.of, output::visible(wrong)),
+        }));
+        lines.join("\n")
+    }
+
+    fn as_json(&self) -> Value {
+        let settings = self.settings.iter().map(|shown| {
+            json!({
+                "kind": "setting",
+                "name": shown.setting.name,
+                "value": shown.value,
+                "source": shown.source.to_string(),
+            })
+        });
+        let addresses = self
+            .addresses
+            .iter()
+            .map(|(name, address)| json!({ "kind": "address", "name": name, "value": address }));
+        let notes = self.notes.iter().map(|note| json!({ "kind": "note", "message": note }));
+        let warnings = self
+            .warnings
+            .iter()
+            .map(|(about, sentence)| json!({ "kind": "warning", "name": about, "message": sentence }));
+        let trials = self.trials.iter().map(|trial| {
+            let (Ok(message) | Err(message)) = &trial.outcome;
+            json!({ "kind": "trial", "name": trial.of, "ok": trial.outcome.is_ok(), "message": message })
+        });
+        settings
+            .chain(addresses)
+            .chain(notes)
+            .chain(warnings)
+            .chain(trials)
+            .collect()
+    }
+}
+
+fn problems_as_json(problems: &Problems) -> Value {
+    let problems = problems.0.iter().map(|problem| {
+        json!({
+            "kind": "problem",
+            "name": problem.setting,
+            "source": problem.source.as_ref().map(ToString::to_string),
+            "read": problem.read,
+            "message": problem.wrong,
+            "write": problem.write,
+        })
+    });
+    problems.collect()
+}

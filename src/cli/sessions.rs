@@ -1,0 +1,88 @@
+//! `vestibule sessions`: who is signed in, and ending that.
+
+use clap::{ArgGroup, Subcommand};
+use serde_json::{Value, json};
+
+use super::CommandError;
+use super::output::{show, time};
+use crate::clock::UnixTime;
+use crate::directory;
+use crate::session::{self, Listed};
+use crate::store::Store;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Live sessions, newest first
+    List {
+        /// Of one person only: e-mail address or id
+        #[arg(long, value_name = "WHO")]
+        user: Option<String>,
+    },
+    /// End a session, or all of a person's
+    #[command(group(ArgGroup::new("which").required(true).args(["sid", "user"])))]
+    Revoke {
+        /// The session's id, as `sessions list` shows it
+        sid: Option<String>,
+        /// All sessions of a person: e-mail address or id
+        #[arg(long, value_name = "WHO")]
+        user: Option<String>,
+    },
+}
+
+pub(super) async fn run(command: Command, store: &Store, json: bool) -> Result<(), CommandError> {
+    let now = UnixTime::now();
+    match command {
+        Command::List { user } => {
+            let of = match user {
+                Some(who) => Some(directory::find(store, &who).await?.id),
+                None => None,
+            };
+            let sessions = session::list(store, of.as_ref(), now).await?;
+            show_sessions(&sessions, json);
+        }
+        Command::Revoke { sid, user } => {
+            let all = match user {
+                Some(who) => {
+                    let of = directory::find(store, &who).await?.id;
+                    let sessions = session::list(store, Some(&of), now).await?;
+                    session::revoke_all_of(store, &of, now).await?;
+                    sessions
+                }
+                None => Vec::new(),
+            };
+            let one = match sid {
+                Some(sid) => {
+                    let sessions = session::list(store, None, now).await?;
+                    if !session::revoke(store, &sid, now).await? {
+                        return Err(CommandError::Said(format!("there is no session {sid:?}")));
+                    }
+                    sessions.into_iter().filter(|session| session.sid == sid).collect()
+                }
+                None => Vec::new(),
+            };
+            show_sessions(&[all, one].concat(), json);
+        }
+    }
+    Ok(())
+}
+
+fn show_sessions(sessions: &[Listed], json: bool) {
+    let objects: Vec<Value> = sessions.iter().map(object).collect();
+    show(
+        objects,
+        &["sid", "email", "user", "method", "created", "last_seen", "expires"],
+        json,
+    );
+}
+
+fn object(session: &Listed) -> Value {
+    json!({
+        "sid": session.sid,
+        "user": session.user,
+        "email": session.email,
+        "method": session.method,
+        "created": time(session.created),
+        "last_seen": time(session.last_seen),
+        "expires": time(session.expires),
+    })
+}
