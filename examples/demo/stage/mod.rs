@@ -7,13 +7,9 @@ pub mod web;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
-use vestibule::config::{
-    AuthMethod, ClientAuth, Database, EmailVerified, EntryRules, ForwardingHeader, LogFormat, Oidc, ProviderProxy,
-    PublicPaths, PublicUrl, SecretKeys, Settings, Upstream,
-};
+use vestibule::config::{self, Settings};
 
 use self::app::App;
 use self::provider::{Client, Provider};
@@ -64,7 +60,8 @@ pub async fn set(ports: Ports, folder: &Path) -> Result<Stage, Box<dyn std::erro
         redirect_uri: format!("{origin}/oidc/callback"),
         post_logout_redirect_uri: format!("{origin}/logout"),
     };
-    let settings = settings(&client, &issuer, app_listener.local_addr()?, gateway, ops, folder)?;
+    let environment = environment(&client, &issuer, app_listener.local_addr()?, gateway, ops, folder);
+    let settings = config::load(environment, None)?.settings;
 
     let provider = Arc::new(Provider::new(issuer.clone(), client)?);
     let app = Arc::new(App::new(
@@ -94,76 +91,30 @@ async fn listen(port: u16, moved: &mut Vec<(u16, u16)>) -> std::io::Result<TcpLi
     Ok(listener)
 }
 
-fn settings(
+/// What an operator would write into the environment.
+fn environment(
     client: &Client,
     issuer: &str,
     app: SocketAddr,
     gateway: SocketAddr,
     ops: SocketAddr,
     folder: &Path,
-) -> Result<Settings, Box<dyn std::error::Error + Send + Sync>> {
-    Ok(Settings {
-        upstream: Upstream {
-            authority: app.to_string().parse()?,
-            timeout: Duration::from_mins(5),
-            preserve_host: true,
-            headers: Vec::new(),
-        },
-        public: PublicUrl {
-            https: false,
-            host: "localhost".into(),
-            port: Some(gateway.port()),
-        },
-        extra_hosts: Vec::new(),
-        listen: vec![gateway],
-        ops_listen: ops,
-        database: Database::Sqlite(folder.join("vestibule.db")),
-        secret_keys: SecretKeys::File(folder.join("vestibule.key")),
-        trusted_proxies: Vec::new(),
-        trusted_proxy_header: ForwardingHeader::XForwardedFor,
-        public_paths: PublicPaths {
-            exact: Vec::new(),
-            prefixes: vec!["/public/".into()],
-        },
-        pass_preflight: false,
-        allowed_origins: Vec::new(),
-        callback_path: "/oidc/callback".into(),
-        logout_path: Some("/logout".into()),
-        ca_file: None,
-        provider_proxy: ProviderProxy::default(),
-        keepalive: Duration::from_secs(75),
-        drain_delay: Duration::ZERO,
-        drain_timeout: Duration::from_secs(5),
-        threads: 1,
-        log: "warn".into(),
-        log_format: LogFormat::Text,
-        access_log: true,
-        instance_name: "the demo".into(),
-        oidc: Some(Oidc {
-            issuer: issuer.into(),
-            client_id: client.id.clone(),
-            client_secret: Some(client.secret.clone().into()),
-            auth_method: AuthMethod::Pkce,
-            client_auth: ClientAuth::Auto,
-            custom_scopes: Vec::new(),
-            backchannel: None,
-            email_claim: Some("email".into()),
-            username_claim: "preferred_username".into(),
-            groups_claim: "groups".into(),
-            subject_claim: "sub".into(),
-            email_verified: EmailVerified::UnlessDenied,
-        }),
-        entry: EntryRules {
-            provisioning: true,
-            initial_admins: Vec::new(),
-            default_role: vestibule::person::Role::Member,
-            allowed_domains: Some(vec!["example.com".into()]),
-            allowed_groups: None,
-            names_follow: false,
-            email_needed: true,
-        },
-        assertion_audience: format!("http://localhost:{}", gateway.port()),
-        session_length: Duration::from_hours(24),
-        session_idle: None,
-    })
+) -> Vec<(String, String)> {
+    let database = format!("sqlite:{}", folder.join("vestibule.db").display());
+    [
+        ("VESTIBULE_UPSTREAM", format!("http://{app}")),
+        ("OIDC_ISSUER", issuer.to_owned()),
+        ("OIDC_CLIENT_ID", client.id.clone()),
+        ("OIDC_CLIENT_SECRET", client.secret.clone()),
+        ("VESTIBULE_ALLOWED_EMAIL_DOMAINS", "example.com".to_owned()),
+        ("VESTIBULE_PUBLIC_PATHS", "/public/*".to_owned()),
+        ("VESTIBULE_LISTEN", gateway.to_string()),
+        ("VESTIBULE_OPS_LISTEN", ops.to_string()),
+        ("VESTIBULE_DATABASE_URL", database),
+        ("VESTIBULE_INSTANCE_NAME", "Vestibule demo".to_owned()),
+        ("VESTIBULE_LOG_FORMAT", "text".to_owned()),
+        ("VESTIBULE_DRAIN_TIMEOUT", "2".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec()
 }
