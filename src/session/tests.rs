@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::config::{EntryRules, IdentityField};
 use crate::directory::{self, Arrival, ClaimedEmail};
-use crate::identity::{AssertionSettings, KeyRing};
+use crate::identity::{self, AssertionSettings, KeyRing};
 use crate::person::{EmailAddress, Role};
 use crate::seal::{Sealer, SecretKey};
 use crate::store::Store;
@@ -510,6 +510,28 @@ async fn a_change_of_a_kind_that_a_newer_program_wrote_is_not_passed_over() {
         gateway.follow(NOW).await;
         assert!(session.ended().is_cancelled());
         assert!(gateway.live(&token, NOW).await.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_by_another_process_is_heard() {
+    for place in places().await {
+        let gateway = Gateway::start(&place, RULES).await;
+        let before = gateway.keys.jwks();
+        identity::rotate(&place.open().await, &gateway.sealer, false, NOW)
+            .await
+            .unwrap();
+        assert_eq!(gateway.keys.jwks(), before);
+        gateway.follow(NOW).await;
+        assert_ne!(gateway.keys.jwks(), before);
+        // A key that does not open is the operator's to see: the store is not away for it.
+        identity::rotate(&place.open().await, &gateway.sealer, true, NOW)
+            .await
+            .unwrap();
+        damage(&gateway.store, "UPDATE signing_keys SET sealed = sealed || sealed").await;
+        let before = gateway.keys.jwks();
+        gateway.follow(NOW).await;
+        assert_eq!(gateway.keys.jwks(), before);
     }
 }
 
