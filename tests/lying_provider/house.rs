@@ -89,6 +89,13 @@ impl House {
         vestibule::directory::list(&self.store).await.unwrap()
     }
 
+    /// As another process does it, `vestibule users deactivate`.
+    pub async fn deactivate(&self, who: &str) {
+        vestibule::directory::deactivate(&self.store, who, UnixTime::now())
+            .await
+            .unwrap();
+    }
+
     /// A whole sign-in by a fresh browser; what the gateway answers to the callback.
     pub async fn sign_in(&self) -> (Browser<'_>, Answer) {
         let mut browser = self.browser();
@@ -110,10 +117,17 @@ impl House {
             answer.status,
             answer.header("location")
         );
-        assert!(!browser.jar.contains_key(&self.session_cookie()), "{what}: a session cookie was set");
+        assert!(
+            !browser.jar.contains_key(&self.session_cookie()),
+            "{what}: a session cookie was set"
+        );
         let page = browser.get("/page?a=b").await;
         assert_eq!(page.status, StatusCode::FOUND, "{what}: the page was shown");
-        assert_eq!(browser.get("/.vestibule/whoami").await.status, StatusCode::UNAUTHORIZED, "{what}");
+        assert_eq!(
+            browser.get("/.vestibule/whoami").await.status,
+            StatusCode::UNAUTHORIZED,
+            "{what}"
+        );
         assert_eq!(self.sessions().await, 0, "{what}: there is a session");
         assert!(self.upstream_saw().is_empty(), "{what}: the upstream saw something");
     }
@@ -182,13 +196,17 @@ impl Browser<'_> {
             request = request.header(*name, *value);
         }
         let body = form.map_or_else(String::new, |fields| {
-            url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
+            url::form_urlencoded::Serializer::new(String::new())
+                .extend_pairs(fields)
+                .finish()
         });
         if form.is_some() {
             request = request.header("content-type", "application/x-www-form-urlencoded");
         }
         let stream = TcpStream::connect(self.house.address).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
         tokio::spawn(connection);
         let response = sender
             .send_request(request.body(Full::new(Bytes::from(body))).unwrap())
@@ -229,7 +247,11 @@ impl Browser<'_> {
         let sent = self.get(login).await;
         assert_eq!(sent.status, StatusCode::FOUND, "{}", sent.body);
         let address = url::Url::parse(sent.header("location").unwrap()).unwrap();
-        assert!(address.as_str().starts_with(&format!("{}/authorize?", self.house.provider.issuer)));
+        assert!(
+            address
+                .as_str()
+                .starts_with(&format!("{}/authorize?", self.house.provider.issuer))
+        );
         address
     }
 
@@ -249,7 +271,9 @@ impl Browser<'_> {
 }
 
 pub fn callback(fields: &[(String, String)]) -> String {
-    let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish();
     format!("/oidc/callback?{query}")
 }
 
@@ -267,7 +291,9 @@ async fn app() -> (SocketAddr, Arc<Mutex<Vec<http::request::Parts>>>) {
     let remembered = Arc::clone(&seen);
     tokio::spawn(async move {
         loop {
-            let Ok((stream, _)) = listener.accept().await else { return };
+            let Ok((stream, _)) = listener.accept().await else {
+                return;
+            };
             let seen = Arc::clone(&remembered);
             tokio::spawn(async move {
                 let service = service_fn(move |request: Request<Incoming>| {
@@ -284,7 +310,12 @@ async fn app() -> (SocketAddr, Arc<Mutex<Vec<http::request::Parts>>>) {
 }
 
 async fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 fn plain_settings(issuer: &str, app: SocketAddr, port: u16, folder: &std::path::Path) -> Settings {

@@ -6,4 +6,9 @@ mod house;
 mod keys;
 mod provider;
 
+mod callback;
+mod endpoints;
+mod entry;
+mod id_token;
+mod logout;
 mod works;

@@ -171,7 +171,10 @@ impl State {
     }
 
     pub fn heard(&self, path: &str) -> usize {
-        self.heard.iter().filter(|line| line.ends_with(&format!(" {path}"))).count()
+        self.heard
+            .iter()
+            .filter(|line| line.ends_with(&format!(" {path}")))
+            .count()
     }
 
     fn id_token(&self, issuer: &str, nonce: &str) -> String {
@@ -208,7 +211,9 @@ impl Provider {
         let (served, base) = (Arc::clone(&state), issuer.clone());
         tokio::spawn(async move {
             loop {
-                let Ok((stream, _)) = listener.accept().await else { return };
+                let Ok((stream, _)) = listener.accept().await else {
+                    return;
+                };
                 let (state, base) = (Arc::clone(&served), base.clone());
                 tokio::spawn(async move {
                     let service = service_fn(move |request| answer(request, Arc::clone(&state), base.clone()));
@@ -253,9 +258,17 @@ impl Provider {
     }
 }
 
-async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>, issuer: String) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    state: Arc<Mutex<State>>,
+    issuer: String,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let body = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
     let path = head.uri.path().to_owned();
     let raw = {
         let mut state = state.lock().unwrap();
@@ -265,10 +278,15 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>, issuer: St
             .get(http::header::AUTHORIZATION)
             .map(|value| value.to_str().unwrap().to_owned());
         match path.as_str() {
-            "/.well-known/openid-configuration" => state.discovery.clone().unwrap_or_else(|| Raw::json(&document(&state, &issuer))),
+            "/.well-known/openid-configuration" => state
+                .discovery
+                .clone()
+                .unwrap_or_else(|| Raw::json(&document(&state, &issuer))),
             "/jwks" => state.jwks.clone(),
             "/token" => exchange(&mut state, &issuer, authorization, &body),
-            "/userinfo" if authorization.as_deref() != Some(&format!("Bearer {ACCESS_TOKEN}")) => Raw::new(401, "text/plain", ""),
+            "/userinfo" if authorization.as_deref() != Some(&format!("Bearer {ACCESS_TOKEN}")) => {
+                Raw::new(401, "text/plain", "")
+            }
             "/userinfo" => state.userinfo.clone(),
             _ => Raw::new(404, "text/plain", ""),
         }
