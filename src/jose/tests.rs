@@ -145,7 +145,7 @@ fn a_key_is_used_only_for_what_it_says() {
         with(jwk.clone(), "use", json!(null)),
         with(jwk.clone(), "x5c", json!(["not looked at"])),
     ] {
-        assert!(check(&token, &[good.clone()]).is_ok(), "{good}");
+        assert!(check(&token, std::slice::from_ref(&good)).is_ok(), "{good}");
     }
     for bad in [
         with(jwk.clone(), "use", "enc"),
@@ -166,7 +166,11 @@ fn a_key_is_used_only_for_what_it_says() {
         with(jwk.clone(), "e", ""),
         with(jwk.clone(), "e", json!(65537)),
     ] {
-        assert_eq!(check(&token, &[bad.clone()]).unwrap_err(), Refused::NoKey, "{bad}");
+        assert_eq!(
+            check(&token, std::slice::from_ref(&bad)).unwrap_err(),
+            Refused::NoKey,
+            "{bad}"
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use vestibule::sign_in::ProviderState;
 
 use crate::house::{House, oidc};
-use crate::provider::{Raw, State, token_answer};
+use crate::provider::{Raw, Reply, State, token_answer};
 
 async fn stays_unknown(what: &str, lie: impl FnOnce(&mut State)) -> String {
     let house = House::with(|_| {}, lie).await;
@@ -78,7 +78,7 @@ fn token(reply: impl Fn(&str) -> Raw + Send + 'static) -> impl FnOnce(&mut State
 async fn no_lie_of_the_token_endpoint_opens_the_door_and_no_code_is_sent_twice() {
     let house = House::open().await;
     let good = |id_token: &str| token_answer(id_token).to_string();
-    let lies: Vec<(&str, Box<dyn Fn(&str) -> Raw + Send>)> = vec![
+    let lies: Vec<(&str, Reply)> = vec![
         (
             "a good answer with 201",
             Box::new(move |t| Raw::new(201, "application/json", good(t))),
@@ -149,7 +149,7 @@ async fn a_token_endpoint_that_is_down_or_slow_is_503_and_holds_nobody_else_up()
     let house = House::open().await;
     house
         .provider
-        .change(token(|t| Raw::json(&token_answer(t)).after(Duration::from_secs(60))));
+        .change(token(|t| Raw::json(&token_answer(t)).after(Duration::from_mins(1))));
     let begun = Instant::now();
     let slow = house.sign_in();
     let others = async {

@@ -377,7 +377,7 @@ fn plain_settings(issuer: &str, app: SocketAddr, port: u16, folder: &std::path::
             email_needed: true,
         },
         assertion_audience: format!("http://localhost:{port}"),
-        session_length: Duration::from_secs(3600),
+        session_length: Duration::from_hours(1),
         session_idle: None,
     }
 }

@@ -80,7 +80,8 @@ impl Draft {
 }
 
 type Forge = Box<dyn Fn(Draft) -> String + Send>;
-type Reply = Box<dyn Fn(&str) -> Raw + Send>;
+/// Makes the token endpoint's answer of an ID token.
+pub type Reply = Box<dyn Fn(&str) -> Raw + Send>;
 
 pub struct State {
     /// Changes to the discovery document; null removes.
@@ -278,12 +279,12 @@ async fn answer(
             .get(http::header::AUTHORIZATION)
             .map(|value| value.to_str().unwrap().to_owned());
         match path.as_str() {
-            "/.well-known/openid-configuration" => state
+            path if path.ends_with("/.well-known/openid-configuration") => state
                 .discovery
                 .clone()
                 .unwrap_or_else(|| Raw::json(&document(&state, &issuer))),
             "/jwks" => state.jwks.clone(),
-            "/token" => exchange(&mut state, &issuer, authorization, &body),
+            "/token" => exchange(&mut state, &issuer, authorization.as_deref(), &body),
             "/userinfo" if authorization.as_deref() != Some(&format!("Bearer {ACCESS_TOKEN}")) => {
                 Raw::new(401, "text/plain", "")
             }
@@ -318,14 +319,16 @@ fn document(state: &State, issuer: &str) -> Value {
 }
 
 /// Strict where it is honest: the client must be who it says, the code must be fresh, the verifier must fit.
-fn exchange(state: &mut State, issuer: &str, authorization: Option<String>, body: &[u8]) -> Raw {
+fn exchange(state: &mut State, issuer: &str, authorization: Option<&str>, body: &[u8]) -> Raw {
     let form: HashMap<String, String> = url::form_urlencoded::parse(body).into_owned().collect();
-    state.exchanges.push((authorization.clone(), form.clone()));
+    state
+        .exchanges
+        .push((authorization.map(ToOwned::to_owned), form.clone()));
     let error = |status, error: &str| Raw {
         status,
         ..Raw::json(&json!({ "error": error }))
     };
-    if state.strict && !is_the_client(authorization.as_deref(), &form) {
+    if state.strict && !is_the_client(authorization, &form) {
         return error(401, "invalid_client");
     }
     let Some(grant) = form.get("code").and_then(|code| state.grants.remove(code)) else {

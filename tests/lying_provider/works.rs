@@ -361,18 +361,27 @@ async fn the_back_channel_reaches_a_provider_that_browsers_call_otherwise() {
                 "userinfo_endpoint": "https://id.example.com/userinfo",
                 "end_session_endpoint": "https://id.example.com/realm/end",
             });
-            state.claim("iss", json!("https://id.example.com/realm"));
         },
-    );
-    // The discovery document stands below the issuer's path, which the back channel keeps.
-    let house = house.await;
-    let answer = house.browser().get("/.vestibule/login").await;
-    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    )
+    .await;
+    // The token still says who it is from by the name that browsers know.
+    for (iss, status) in [
+        (house.provider.issuer.as_str(), 400),
+        ("https://id.example.com/realm", 303),
+    ] {
+        house.provider.change(|state| state.claim("iss", json!(iss)));
+        let mut browser = house.browser();
+        let sent = browser.get("/.vestibule/login?rd=/page").await;
+        let address = url::Url::parse(sent.header("location").unwrap()).unwrap();
+        assert!(
+            address.as_str().starts_with("https://id.example.com/realm/authorize?"),
+            "{address}"
+        );
+        let fields = house.provider.authorize(&address);
+        assert_eq!(browser.bring(&fields).await.status, status, "{iss}");
+    }
     let asked = house.provider.read(|state| state.heard.clone());
-    assert!(
-        asked.contains(&"GET /realm/.well-known/openid-configuration".to_owned()),
-        "{asked:?}"
-    );
+    assert_eq!(asked[0], "GET /realm/.well-known/openid-configuration");
 }
 
 #[tokio::test(flavor = "multi_thread")]

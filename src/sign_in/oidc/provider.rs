@@ -23,6 +23,7 @@ use crate::config::{AuthMethod, EntryRules, Oidc, Settings};
 use crate::directory::Arrival;
 use crate::sign_in::attempt::Attempt;
 use crate::sign_in::{CannotStart, ProviderState};
+use crate::telemetry::{self, metrics};
 
 /// Metadata and keys are looked at again after this.
 const REFRESH: Duration = Duration::from_hours(1);
@@ -119,6 +120,12 @@ impl Provider {
                 }
             };
             self.looks.send_modify(|looks| *looks += 1);
+            metrics().provider(match self.state() {
+                ProviderState::None => telemetry::Provider::None,
+                ProviderState::Unknown(_) => telemetry::Provider::Unknown,
+                ProviderState::Known => telemetry::Provider::Known,
+                ProviderState::Stale(_) => telemetry::Provider::Stale,
+            });
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}

@@ -67,10 +67,10 @@ mod tests {
     use crate::config::AuthMethod;
     use crate::sign_in::attempt;
 
-    fn request(metadata: serde_json::Value, method: AuthMethod, someone_else: bool) -> Vec<(String, String)> {
+    fn request(metadata: &serde_json::Value, method: AuthMethod, someone_else: bool) -> Vec<(String, String)> {
         let mut settings = testing::settings();
         settings.auth_method = method;
-        let metadata = testing::metadata_with(&metadata, &settings);
+        let metadata = testing::metadata_with(metadata, &settings);
         let (attempt, _) = attempt::testing::begun("/a");
         let url = authorization_request(
             &metadata,
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_code_flow_asks_with_s256_and_shows_no_secret() {
-        let pairs = request(serde_json::json!({}), AuthMethod::Pkce, false);
+        let pairs = request(&serde_json::json!({}), AuthMethod::Pkce, false);
         assert_eq!(value(&pairs, "response_type"), Some("code"));
         assert_eq!(value(&pairs, "code_challenge_method"), Some("S256"));
         assert_eq!(value(&pairs, "code_challenge").map(str::len), Some(43));
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn implicit_asks_for_an_id_token_by_form_post() {
-        let pairs = request(serde_json::json!({}), AuthMethod::Implicit, false);
+        let pairs = request(&serde_json::json!({}), AuthMethod::Implicit, false);
         assert_eq!(value(&pairs, "response_type"), Some("id_token"));
         assert_eq!(value(&pairs, "response_mode"), Some("form_post"));
         assert_eq!(value(&pairs, "code_challenge"), None);
@@ -119,16 +119,16 @@ mod tests {
 
     #[test]
     fn someone_else_is_asked_for_in_the_words_that_the_provider_knows() {
-        let pairs = request(serde_json::json!({}), AuthMethod::Pkce, true);
+        let pairs = request(&serde_json::json!({}), AuthMethod::Pkce, true);
         assert_eq!(value(&pairs, "prompt"), Some("login"));
         let announced = serde_json::json!({ "prompt_values_supported": ["none", "login"] });
         assert_eq!(
-            value(&request(announced, AuthMethod::Pkce, true), "prompt"),
+            value(&request(&announced, AuthMethod::Pkce, true), "prompt"),
             Some("login")
         );
         let announced = serde_json::json!({ "prompt_values_supported": ["login", "select_account"] });
         assert_eq!(
-            value(&request(announced, AuthMethod::Pkce, true), "prompt"),
+            value(&request(&announced, AuthMethod::Pkce, true), "prompt"),
             Some("select_account")
         );
     }
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn an_authorization_endpoint_keeps_the_query_it_has() {
         let announced = serde_json::json!({ "authorization_endpoint": "https://id.example.com/authorize?p=b2c_1" });
-        let pairs = request(announced, AuthMethod::Pkce, false);
+        let pairs = request(&announced, AuthMethod::Pkce, false);
         assert_eq!(value(&pairs, "p"), Some("b2c_1"));
     }
 }

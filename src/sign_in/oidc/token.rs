@@ -17,6 +17,7 @@ use crate::config::{ClientAuth, Oidc};
 use crate::sign_in::attempt::Attempt;
 
 /// What the token endpoint gave.
+#[expect(clippy::struct_field_names, reason = "the names are OAuth's")]
 pub(super) struct Tokens {
     pub(super) id_token: SecretString,
     pub(super) access_token: Option<SecretString>,
