@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use vestibule::config::table::{SETTINGS, Setting};
 use vestibule::telemetry;
@@ -34,6 +35,7 @@ fn every_source_file_that_a_paper_names_is_there() {
     let mut named = 0;
     for (paper, text) in papers() {
         for word in text.split(['`', '(', ')', ' ', '\n']) {
+            let word = word.trim_end_matches(['.', ',', ';', ':']);
             let Some(path) = word.strip_prefix("src/").filter(|path| !path.is_empty()) else {
                 continue;
             };
@@ -85,6 +87,37 @@ fn operations_tell_of_every_metric_and_of_no_other() {
         })
         .collect();
     assert_eq!(told, counted.iter().map(String::as_str).collect());
+}
+
+#[test]
+fn every_command_that_a_paper_names_is_there() {
+    let mut named = BTreeSet::new();
+    for (_, text) in papers() {
+        for code in text.split('`').filter_map(|code| code.strip_prefix("vestibule ")) {
+            let is_word = |word: &&str| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+            let mut words = code
+                .split_whitespace()
+                .take_while(is_word)
+                .filter(|word| !word.starts_with('-'));
+            let Some(first) = words.next() else { continue };
+            let second = words.next().filter(|_| ["users", "keys", "sessions"].contains(&first));
+            named.insert((first.to_owned(), second.map(str::to_owned)));
+        }
+    }
+    assert!(named.len() > 5, "the names were not found");
+    for (first, second) in named {
+        let asked = Command::new(env!("CARGO_BIN_EXE_vestibule"))
+            .arg(&first)
+            .args(&second)
+            .arg("--help")
+            .output()
+            .unwrap();
+        assert!(
+            asked.status.success(),
+            "there is no `vestibule {first} {}`",
+            second.unwrap_or_default()
+        );
+    }
 }
 
 #[test]
