@@ -21,6 +21,7 @@ use crate::config::IdentityField;
 use crate::seal::Sealer;
 use crate::store::{Change, ChangeKind, KeyRow, Store, StoreError};
 use crate::telemetry::audit::{self, Kind};
+use crate::telemetry::metrics;
 
 /// Published this long before it signs.
 const PUBLISHED_AHEAD: i64 = 600;
@@ -129,7 +130,11 @@ impl KeyRing {
             delete_past(&mut change, now).await?;
             change.commit().await?;
         }
-        self.keys.store(Arc::new(Keys::of(&rows, &self.sealer, now)?));
+        let keys = Arc::new(Keys::of(&rows, &self.sealer, now)?);
+        let before = self.keys.swap(Arc::clone(&keys));
+        if keys.newest() != before.newest() {
+            metrics().key_rotations.inc();
+        }
         Ok(())
     }
 }
@@ -171,6 +176,11 @@ impl Keys {
             signing,
             jwks: Bytes::from(format!(r#"{{"keys":[{}]}}"#, published.join(","))),
         })
+    }
+
+    /// The one that signs last, now or as planned.
+    fn newest(&self) -> Option<&str> {
+        self.signing.last().map(|(_, key)| key.kid.as_str())
     }
 
     /// The latest that may sign by now. A clock that stepped back before the first one's time does not stop the house.

@@ -18,6 +18,7 @@ use crate::clock::UnixTime;
 use crate::identity::Claims;
 use crate::seal::{self, Sealer};
 use crate::store::{ChangeKind, SessionRow, SessionWithUser, Store, StoreError};
+use crate::telemetry::metrics;
 
 /// What the cache may hold, by its own estimate.
 const CACHE_BYTES: u64 = 256 * 1024 * 1024;
@@ -181,6 +182,7 @@ impl Sessions {
         // It was made a moment ago; only a length of nothing makes it end at once.
         let session = session.ok_or(CannotBegin::NotActive)?;
         self.remember(hash, Arc::clone(&session), feed, drops);
+        metrics().sessions_begun.inc();
         Ok((token, session))
     }
 
@@ -231,6 +233,7 @@ impl Sessions {
     pub(super) fn end_here(&self, sid: &str) {
         if let Some(life) = self.registry.remove(sid) {
             life.ended.cancel();
+            metrics().sessions_ended.inc();
             self.cache.invalidate(&life.hash);
             self.gone.insert(life.hash, ());
         }

@@ -38,7 +38,7 @@ pub struct Metrics {
     pub connections_accepted: Counter,
     /// Sessions that began.
     pub sessions_begun: Counter,
-    /// Sessions that were ended by logout, revocation or deactivation.
+    /// Sessions in this process's memory that ended, in whatever way.
     pub sessions_ended: Counter,
     /// Live sessions that this process keeps in memory; set when somebody looks.
     pub sessions_known: Gauge,
@@ -160,13 +160,13 @@ impl Metrics {
         registry.register("connections_accepted", "Accepted client connections", self.connections_accepted.clone());
         registry.register("sign_ins", "Sign-ins by how they ended", self.sign_ins.clone());
         registry.register("sessions_begun", "Sessions that began", self.sessions_begun.clone());
-        registry.register("sessions_ended", "Sessions ended by logout, revocation or deactivation", self.sessions_ended.clone());
+        registry.register("sessions_ended", "Sessions in this process's memory that ended, in whatever way", self.sessions_ended.clone());
         registry.register("sessions_known", "Live sessions in this process's memory", self.sessions_known.clone());
         registry.register("session_lookups", "What the session cache said to a cookie", self.session_lookups.clone());
         registry.register("access_log_lines_dropped", "Access log lines for which there was no room", self.access_log_lines_dropped.clone());
         registry.register("untrusted_forwarding_headers", "Forwarding headers ignored because their sender is not trusted", self.untrusted_forwarding_headers.clone());
         registry.register("control_refusals", "Questions for which the control plane had no room", self.control_refusals.clone());
-        registry.register("key_rotations", "Changes of the assertion's signing key", self.key_rotations.clone());
+        registry.register("key_rotations", "Changes of the assertion's signing key, counted when they are planned", self.key_rotations.clone());
         registry.register("provider_state", "1 for the state that the identity provider is in", States(self.provider.clone()));
         registry.register("store_away_seconds", "Seconds since the database last answered", self.store_away_seconds.clone());
         registry.register("reloads", "Reloads of the configuration that were taken over", self.reloads.clone());
