@@ -70,10 +70,9 @@ struct Trial {
 fn about(loaded: &Loaded, report: &mut Report) {
     let settings = &loaded.settings;
     report.settings = loaded.shown().collect();
-    let origin = settings.public.origin();
     report.addresses = vec![
-        ("redirect_uri", format!("{origin}{}", settings.callback_path)),
-        ("post_logout_redirect_uri", format!("{origin}/logout")),
+        ("redirect_uri", settings.redirect_uri()),
+        ("post_logout_redirect_uri", settings.post_logout_redirect_uri()),
     ];
     report.notes.push(format!(
         "somebody who signed in is not asked about again at the provider until the session ends: who is removed there \

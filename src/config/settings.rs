@@ -84,6 +84,21 @@ pub struct StoreSettings {
     pub secret_keys: SecretKeys,
 }
 
+impl Settings {
+    /// Where the provider sends people after signing in; registered there.
+    #[must_use]
+    pub fn redirect_uri(&self) -> String {
+        self.public.origin() + &self.callback_path
+    }
+
+    /// Where the provider sends people after signing out; registered there. Where `/logout` is the app's, the path that
+    /// always works.
+    #[must_use]
+    pub fn post_logout_redirect_uri(&self) -> String {
+        self.public.origin() + self.logout_path.as_deref().unwrap_or("/.vestibule/logout")
+    }
+}
+
 /// The app behind.
 #[derive(Clone, Debug)]
 pub struct Upstream {

@@ -60,12 +60,7 @@ pub(super) async fn answer(sign_in: &SignIn, visit: &Visit, now: UnixTime) -> Re
         .as_ref()
         .filter(|_| claims.method == "oidc")
         .and_then(|provider| {
-            let back_to = format!(
-                "{}{}",
-                sign_in.public.origin(),
-                sign_in.paths.logout.as_deref().unwrap_or(OWN_PATH)
-            );
-            provider.sign_out_address(tokens.id_token.as_ref(), &state(&sign_in.sealer), &back_to)
+            provider.sign_out_address(tokens.id_token.as_ref(), &state(&sign_in.sealer), &sign_in.signed_out)
         });
     let mut response = match there {
         Some(address) => redirect(StatusCode::SEE_OTHER, address.as_str(), []),

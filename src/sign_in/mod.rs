@@ -93,6 +93,8 @@ pub struct SignIn {
     answers: Answers,
     public: PublicUrl,
     paths: OurPaths,
+    /// Where the provider sends people after signing out.
+    signed_out: String,
 }
 
 impl SignIn {
@@ -123,6 +125,7 @@ impl SignIn {
             store,
             answers: Answers::new(pages, &settings.instance_name),
             public: settings.public.clone(),
+            signed_out: settings.post_logout_redirect_uri(),
             paths: OurPaths {
                 public: settings.public.clone(),
                 callback: settings.callback_path.clone(),

@@ -70,8 +70,8 @@ pub async fn probe(settings: &Settings) -> Result<Findings, NotReached> {
         ));
     }
     Ok(Findings {
-        redirect_uri: format!("{}{}", settings.public.origin(), settings.callback_path),
-        post_logout_redirect_uri: format!("{}/logout", settings.public.origin()),
+        redirect_uri: settings.redirect_uri(),
+        post_logout_redirect_uri: settings.post_logout_redirect_uri(),
         keys,
         findings,
     })

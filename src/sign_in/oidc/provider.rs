@@ -92,7 +92,7 @@ impl Provider {
     pub(in crate::sign_in) fn new(oidc: &Oidc, settings: &Settings) -> Result<Self, CannotStart> {
         Ok(Self {
             settings: oidc.clone(),
-            redirect_uri: format!("{}{}", settings.public.origin(), settings.callback_path),
+            redirect_uri: settings.redirect_uri(),
             client: ProviderClient::new(settings.ca_file.as_deref(), &settings.provider_proxy)?,
             known: ArcSwapOption::empty(),
             keys: Keys::new(),
