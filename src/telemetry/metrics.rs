@@ -48,7 +48,7 @@ pub struct Metrics {
     pub untrusted_forwarding_headers: Counter,
     /// Questions of the data plane that the control plane had no room for.
     pub control_refusals: Counter,
-    /// Changes of the signing key.
+    /// Rotations of the signing key, as this process hears of them.
     pub key_rotations: Counter,
     /// Seconds since the store last answered; set when somebody looks.
     pub store_away_seconds: Gauge,
@@ -361,7 +361,7 @@ impl Latency {
 
 impl EncodeMetric for Latency {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let bounds = BOUNDS.iter().copied().chain([f64::MAX]);
+        let bounds = BOUNDS.iter().copied().chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds
             .zip(self.0.buckets.iter().map(|count| count.load(Ordering::Relaxed)))
             .collect();
@@ -427,6 +427,8 @@ mod tests {
         ] {
             assert_eq!(line(&text, expected), expected, "{text}");
         }
+        let buckets = text.lines().filter(|line| line.contains("_bucket{"));
+        assert_eq!(buckets.count(), BOUNDS.len() + 1, "{text}");
     }
 
     #[test]
