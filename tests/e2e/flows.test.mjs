@@ -380,10 +380,57 @@ describe('with DISABLE_SSO_PROVISIONING', () => {
     const list = async () => JSON.parse((await house.gateway.cli('users', 'list', '--json')).stdout);
     assert.deepEqual((await list()).map(({ email }) => email), ['alice@example.com']);
 
+    // The way out of the refusal: the provider, which remembers bob, asks who they are all the same.
+    const refusal = await house.signIn(stranger, 'bob');
+    const [, other] = /href="([^"]*)"[^>]*>Sign in as someone else/.exec(refusal.text);
+    const choice = await stranger.visit(new URL(other.replaceAll('&amp;', '&'), refusal.url), { site: 'same-origin' });
+    assert.equal(choice.url.origin, house.provider.issuer);
+    assert.equal((await house.choose(stranger, choice, 'alice')).status, 200);
+    assert.equal(JSON.parse((await house.whoami(stranger)).text).email, 'alice@example.com');
+
     const added = await house.gateway.cli('users', 'add', 'bob@example.com', '--role', 'viewer');
     assert.equal(added.code, 0, added.stderr);
     const browser = house.newClient();
     assert.equal((await house.signIn(browser, 'bob')).status, 200);
     assert.equal(JSON.parse((await house.whoami(browser)).text).role, 'viewer');
+  });
+});
+
+describe('on the first day', () => {
+  test('of people who sign in at the same moment, one becomes the admin', async () => {
+    const house = await startHouse();
+    try {
+      const people = ['alice', 'bob', 'carol'];
+      const browsers = people.map(() => house.newClient());
+      await Promise.all(people.map((who, index) => house.signIn(browsers[index], who)));
+      const roles = await Promise.all(browsers.map(async (one) => JSON.parse((await house.whoami(one)).text).role));
+      assert.deepEqual(roles.sort(), ['admin', 'member', 'member']);
+    } finally {
+      await house.close();
+    }
+  });
+
+  test('a provider that is down when the gateway starts is found when it is back, with other keys and at any time', async () => {
+    const house = await startHouse();
+    const down = async () => {
+      const page = await house.newClient().visit(house.url('/page'));
+      assert.equal(page.status, 503);
+      assert.ok(Number(page.headers['retry-after']) > 0);
+      return page;
+    };
+    try {
+      await house.gateway.stop();
+      await house.provider.pause();
+      await house.gateway.start();
+      await down();
+      await house.provider.resume();
+      await until('the provider to be found', async () => {
+        const page = await house.newClient().visit(house.url('/page'));
+        return page.url.origin === house.provider.issuer;
+      }, 60);
+      assert.equal((await house.signIn(house.newClient(), 'alice')).status, 200);
+    } finally {
+      await house.close();
+    }
   });
 });

@@ -2,11 +2,11 @@
 
 import net from 'node:net';
 
-/** Listens on a free port of `host` and returns it. */
-export async function listen(server, host) {
+/** Listens on `port` of `host`, else on a free one, and returns it. */
+export async function listen(server, host, port = 0) {
   await new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(0, host, resolve);
+    server.listen(port, host, resolve);
   });
   return server.address().port;
 }

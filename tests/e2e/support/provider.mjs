@@ -37,14 +37,14 @@ async function freshKeys() {
  */
 export const CLIENT_SECRET = 'a secret that only the two of them know';
 
-export async function startProvider({ publicUrl, claimsInIdToken = false }) {
+export async function startProvider({ publicUrl, claimsInIdToken = false, port: wanted = 0 }) {
   let handler = (_request, response) => response.writeHead(503).end();
   const requests = [];
   const server = http.createServer((request, response) => {
     requests.push({ method: request.method, url: request.url, headers: request.headers });
     handler(request, response);
   });
-  const port = await listen(server, '127.0.0.1');
+  const port = await listen(server, '127.0.0.1', wanted);
   const issuer = `http://127.0.0.1:${port}`;
   const cookieKey = randomUUID();
 
@@ -104,6 +104,10 @@ export async function startProvider({ publicUrl, claimsInIdToken = false }) {
   }
   await install(await freshKeys());
 
+  const close = () => new Promise((resolve) => {
+    server.close(resolve);
+    server.closeAllConnections();
+  });
   return {
     issuer,
     /** Every request that it got, oldest first. */
@@ -112,10 +116,10 @@ export async function startProvider({ publicUrl, claimsInIdToken = false }) {
     hits: (path) => requests.filter(({ url }) => url.split('?')[0] === path),
     /** From now on signs with new keys and does not know the old ones. */
     rotateKeys: async () => install(await freshKeys()),
-    close: () => new Promise((resolve) => {
-      server.close(resolve);
-      server.closeAllConnections();
-    }),
+    /** Stops listening, until `resume`. */
+    pause: close,
+    resume: () => listen(server, '127.0.0.1', port),
+    close,
   };
 }
 
