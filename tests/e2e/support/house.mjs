@@ -37,8 +37,8 @@ export async function startHouse({ client = 'code-es256', https = false, setting
     async choose(browser, choice, who) {
       const answer = await browser.submit(choice, { login: who });
       let page = await browser.visit(new URL(answer.headers.location, answer.url), { site: 'same-origin' });
-      // The provider's form_post, then (for it brings no cookie) the gateway's own form with the same fields.
-      while (/name="(id_token|error)"/.test(page.text)) page = await house.post(browser, page);
+      // What scripts send on: the provider's forms, then (for a form_post brings no cookie) the gateway's own with the same.
+      while (/Submitting Callback|name="(id_token|error)"/.test(page.text)) page = await house.post(browser, page);
       return page;
     },
 
