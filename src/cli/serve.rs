@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::UnixTime;
 use crate::config::{Database, EntryRules, KeyFileError, Settings};
 use crate::directory;
-use crate::gateway::{BindError, Control, Lent, Listeners, Running, Shared};
+use crate::gateway::{BindError, CannotUse, Certificate, Control, Lent, Listeners, Running, Shared, redirect_to_https};
 use crate::identity::{AssertionSettings, KeyRing, KeyRingError};
 use crate::ops::{self, Reloader, Signals, Told, Vitals};
 use crate::pages::Pages;
@@ -117,6 +117,8 @@ pub enum StartError {
     #[error(transparent)]
     NoKey(#[from] NoKey),
     #[error(transparent)]
+    Certificate(#[from] CannotUse),
+    #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Sessions(#[from] Unavailable),
@@ -152,6 +154,7 @@ impl Instance {
     /// If anything that the gateway needs from the start is not there. The provider is not among it.
     pub async fn start(settings: &Settings, telemetry: Arc<Telemetry>, now: UnixTime) -> Result<Self, StartError> {
         let listeners = Listeners::bind(&settings.listen)?;
+        let certificate = settings.tls.as_ref().map(Certificate::open).transpose()?;
         let sealer = Arc::new(Sealer::new(&settings.secret_keys.load()?)?);
         let store = Store::open(&settings.database).await?;
         if !settings.entry.provisioning
@@ -203,6 +206,16 @@ impl Instance {
         let (discovering, until) = (Arc::clone(&sign_in), stop.clone());
         tokio::spawn(async move { discovering.run(until).await });
 
+        if let Some(followed) = certificate.clone() {
+            let until = stop.clone();
+            tokio::spawn(async move { until.run_until_cancelled(followed.follow()).await });
+        }
+        if let Some(address) = settings.redirect_listen {
+            let listener = TcpListener::bind(address)
+                .await
+                .map_err(|source| BindError { address, source })?;
+            tokio::spawn(redirect_to_https(listener, settings.public.origin(), stop.clone()));
+        }
         let addresses = listeners.addresses();
         let control = Control::new(
             tokio::runtime::Handle::current(),
@@ -215,6 +228,7 @@ impl Instance {
             pages,
             telemetry,
             control,
+            certificate,
         };
         let running = Running::start(
             listeners,

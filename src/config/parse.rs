@@ -22,6 +22,10 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> Option<Settings> {
     let listen = network::listen(reader);
     let ops_listen = network::ops_listen(reader, listen.as_deref());
     let public = network::public_url(reader, listen.as_deref());
+    let tls = network::tls(reader);
+    let hsts = network::hsts(reader, public.as_ref());
+    let taken: Vec<_> = listen.iter().flatten().copied().chain(ops_listen).collect();
+    let redirect_listen = network::redirect_listen(reader, public.as_ref(), &taken);
     let upstream = upstream::settings(reader, listen.as_deref(), ops_listen);
     let extra_hosts = network::extra_hosts(reader, public.as_ref());
     let callback_path = paths::callback_path(reader);
@@ -58,6 +62,9 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> Option<Settings> {
         ops_listen: ops_listen?,
         database: storage.database,
         secret_keys: storage.secret_keys,
+        tls: tls?,
+        hsts: hsts?,
+        redirect_listen: redirect_listen?,
         trusted_proxies: trusted_proxies?,
         trusted_proxy_header: trusted_proxy_header?,
         public_paths: public_paths?,

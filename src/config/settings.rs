@@ -29,6 +29,12 @@ pub struct Settings {
     pub database: Database,
     /// Where sealing keys come from.
     pub secret_keys: SecretKeys,
+    /// Where TLS ends at the gateway.
+    pub tls: Option<Tls>,
+    /// Whether browsers are told to come by https only.
+    pub hsts: bool,
+    /// Address that redirects http to https.
+    pub redirect_listen: Option<SocketAddr>,
     /// Peers whose forwarding header is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The header that those peers write.
@@ -173,6 +179,26 @@ impl PublicUrl {
         self.port
             .map_or_else(|| base.to_owned(), |port| format!("{base}-{port}"))
     }
+}
+
+/// The files of the certificate where TLS ends at the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM file of the chain, the leaf first.
+    pub certificate: PathBuf,
+    /// PEM file of its key.
+    pub key: PathBuf,
+    /// The oldest version taken.
+    pub min: TlsMin,
+}
+
+/// `VESTIBULE_TLS_MIN`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMin {
+    /// TLS 1.2 (RFC 5246).
+    V1_2,
+    /// TLS 1.3 (RFC 8446).
+    V1_3,
 }
 
 /// Where people, sessions and keys are kept.

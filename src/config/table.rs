@@ -187,7 +187,6 @@ pub fn by_name(name: &str) -> Option<&'static Setting> {
 }
 
 const NONE: Preset = Words("none");
-const TLS: &str = "TLS at the gateway";
 const LDAP: &str = "sign-in by LDAP";
 const TEAMS: &str = "team membership";
 
@@ -307,11 +306,19 @@ pub static SETTINGS: &[Setting] = &[
         "Address of the gateway, `ip:port`; several, comma-separated."),
     Setting::new("VESTIBULE_OPS_LISTEN", Network, Text, Is("127.0.0.1:4181"),
         "Address of health, readiness, metrics and JWKS; never on the public listener."),
-    Setting::new("VESTIBULE_TLS_CERT", Network, Text, NONE, "PEM file of the certificate: TLS ends here.").later(TLS),
-    Setting::new("VESTIBULE_TLS_KEY", Network, Text, NONE, "PEM file of its key.").later(TLS),
-    Setting::new("VESTIBULE_TLS_MIN", Network, Choice(&["1.2", "1.3"]), Is("1.2"), "The oldest TLS version taken.").later(TLS),
-    Setting::new("VESTIBULE_HSTS", Network, Flag, Is("false"), "`true`: sends `Strict-Transport-Security`.").later(TLS),
-    Setting::new("VESTIBULE_REDIRECT_LISTEN", Network, Text, NONE, "Address that redirects http to https.").later(TLS),
+    Setting::new("VESTIBULE_TLS_CERT", Network, Text, NONE,
+        "PEM file of the certificate chain: TLS ends here. A changed file is picked up without a restart; a broken one is refused, and the old certificate stays.")
+        .example("/etc/vestibule/tls.crt"),
+    Setting::new("VESTIBULE_TLS_KEY", Network, Text, NONE,
+        "PEM file of the certificate's key.")
+        .example("/etc/vestibule/tls.key"),
+    Setting::new("VESTIBULE_TLS_MIN", Network, Choice(&["1.2", "1.3"]), Is("1.2"),
+        "The oldest TLS version taken."),
+    Setting::new("VESTIBULE_HSTS", Network, Flag, Is("false"),
+        "`true`: tells browsers to come by https only, for a year (`Strict-Transport-Security`). It binds every port of the host."),
+    Setting::new("VESTIBULE_REDIRECT_LISTEN", Network, Text, NONE,
+        "Address that only redirects http to https.")
+        .example("0.0.0.0:80"),
     Setting::new("VESTIBULE_TRUSTED_PROXIES", Network, List, NONE,
         "Networks (CIDR) whose forwarding header is believed; the first such header from anyone else logs one warning with the address and the line to set.")
         .example("10.0.0.0/8"),

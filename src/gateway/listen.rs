@@ -15,6 +15,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::sleep;
@@ -268,6 +269,7 @@ impl Drop for Guest {
     }
 }
 
+/// Sets a connection up and serves it; where TLS ends here, after its handshake.
 async fn serve(stream: StdStream, thread: &Arc<Thread>, keepalive: Duration) -> io::Result<()> {
     let stream = TcpStream::from_std(stream)?;
     let address = stream.peer_addr()?;
@@ -277,6 +279,22 @@ async fn serve(stream: StdStream, thread: &Arc<Thread>, keepalive: Duration) -> 
         .with_interval(Duration::from_secs(15));
     socket2::SockRef::from(&stream).set_tcp_keepalive(&tcp_keepalive)?;
 
+    match &thread.shared.certificate {
+        None => serve_http(stream, address, thread, keepalive).await,
+        Some(certificate) => {
+            // Boxed: of a connection's memory, the handshake's is needed for a moment only.
+            if let Some(stream) = Box::pin(certificate.accept(stream)).await {
+                serve_http(stream, address, thread, keepalive).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn serve_http<S>(stream: S, address: SocketAddr, thread: &Arc<Thread>, keepalive: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let phase = Arc::new(Phase::default());
     let watch = Arc::new(Watch::default());
     let _watching = thread.watchman.watch(&watch);
@@ -312,5 +330,4 @@ async fn serve(stream: StdStream, thread: &Arc<Thread>, keepalive: Duration) -> 
         })
     })
     .await;
-    Ok(())
 }

@@ -18,9 +18,11 @@ mod host;
 mod listen;
 mod own;
 mod path;
+mod redirect;
 mod request;
 mod respond;
 mod stream;
+mod tls;
 mod tunnel;
 mod upstream;
 
@@ -31,14 +33,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, HeaderValue};
+use http::header::{CACHE_CONTROL, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 pub use self::control::Control;
 pub use self::gate::{Pass, Permitted, PublicRequest};
 pub use self::listen::{BindError, Listeners, Running};
+pub use self::redirect::redirect_to_https;
 pub use self::request::StrictRequest;
+pub use self::tls::{CannotUse, Certificate};
 
 use self::body::Body;
 use self::connection::{ClientConnection, Watchman};
@@ -81,6 +85,8 @@ pub struct Shared {
     upstream_host: HeaderValue,
     upstream_timeout: Duration,
     preserve_host: bool,
+    certificate: Option<Arc<Certificate>>,
+    hsts: bool,
 }
 
 /// What the control plane lends to the data plane.
@@ -96,6 +102,8 @@ pub struct Lent {
     pub telemetry: Arc<Telemetry>,
     /// Everything else.
     pub control: Control,
+    /// Where TLS ends here.
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 impl Shared {
@@ -141,6 +149,8 @@ impl Shared {
             upstream_host: host_value(settings.upstream.authority.as_str()),
             upstream_timeout: settings.upstream.timeout,
             preserve_host: settings.upstream.preserve_host,
+            certificate: lent.certificate,
+            hsts: settings.hsts,
         })
     }
 
@@ -194,6 +204,18 @@ async fn handle(
     connection: Arc<ClientConnection>,
     thread: Arc<Thread>,
 ) -> Result<Response<Body>, Infallible> {
+    let mut answer = decide(request, connection, &thread).await;
+    if thread.shared.hsts {
+        // RFC 6797, section 7.2; the app's own is replaced: the operator's word counts.
+        answer
+            .headers_mut()
+            .insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
+    Ok(answer)
+}
+
+/// The chain: each step hands on or answers.
+async fn decide(request: Request<Incoming>, connection: Arc<ClientConnection>, thread: &Arc<Thread>) -> Response<Body> {
     let now = UnixTime::now();
     let shared = &thread.shared;
     let id = thread.ids.next();
@@ -206,7 +228,7 @@ async fn handle(
     let request = match request::read(request, &shared.hosts, &shared.paths) {
         Ok(request) => request,
         Err((refusal, asker)) => {
-            return Ok(respond(&Cause::Refused(refusal), asker, shared, id, exchange));
+            return respond(&Cause::Refused(refusal), asker, shared, id, exchange);
         }
     };
     exchange.classified(request.class());
@@ -219,19 +241,19 @@ async fn handle(
                 &format!("{}{}", shared.origin, request.target()),
             )
         });
-        return Ok(match elsewhere.flatten() {
+        return match elsewhere.flatten() {
             Some(answer) => own_answer(answer, exchange),
             None => respond(&Cause::Misdirected, asker, shared, id, exchange),
-        });
+        };
     }
     if request.class() == Class::Own {
-        return Ok(match own::answer(request, shared, &Asking { id, client }, now).await {
+        return match own::answer(request, shared, &Asking { id, client }, now).await {
             Ok(answer) => own_answer(answer, exchange),
             Err(cause) => respond(&cause, asker, shared, id, exchange),
-        });
+        };
     }
-    Ok(match shared.gate.decide(request, now).await {
-        Outcome::Forward(pass) => match forward::forward(pass, &thread, exchange, &id.header(), now).await {
+    match shared.gate.decide(request, now).await {
+        Outcome::Forward(pass) => match forward::forward(pass, thread, exchange, &id.header(), now).await {
             Ok(answer) => answer,
             Err((cause, asker, exchange)) => respond(&cause, asker, shared, id, exchange),
         },
@@ -239,7 +261,7 @@ async fn handle(
         Outcome::CookieConflict(request) => respond(&shared.cookie_conflict(), request.asker(), shared, id, exchange),
         Outcome::CrossSite(request) => respond(&Cause::CrossSite, request.asker(), shared, id, exchange),
         Outcome::Unavailable(request) => respond(&Cause::Unavailable, request.asker(), shared, id, exchange),
-    })
+    }
 }
 
 /// Nobody is signed in: a page is sent to sign in and back, everything else is told so.

@@ -122,6 +122,9 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ops_listen,
         database,
         secret_keys,
+        tls,
+        hsts,
+        redirect_listen,
         trusted_proxies,
         trusted_proxy_header,
         public_paths,
@@ -159,6 +162,10 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("VESTIBULE_OPS_LISTEN", old.ops_listen != *ops_listen),
         ("VESTIBULE_DATABASE_URL", databases_differ(&old.database, database)),
         ("VESTIBULE_SECRET_KEY", keys_differ(&old.secret_keys, secret_keys)),
+        // Changed files are picked up without being told; other files are not.
+        ("VESTIBULE_TLS_CERT", old.tls != *tls),
+        ("VESTIBULE_HSTS", old.hsts != *hsts),
+        ("VESTIBULE_REDIRECT_LISTEN", old.redirect_listen != *redirect_listen),
         ("VESTIBULE_TRUSTED_PROXIES", old.trusted_proxies != *trusted_proxies),
         (
             "VESTIBULE_TRUSTED_PROXY_HEADER",

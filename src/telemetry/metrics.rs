@@ -56,6 +56,12 @@ pub struct Metrics {
     pub reloads: Counter,
     /// Reloads of the configuration that were refused.
     pub reloads_refused: Counter,
+    /// New certificates that were taken over.
+    pub certificates_taken: Counter,
+    /// New certificates that were refused; the old one stayed.
+    pub certificates_refused: Counter,
+    /// TLS handshakes that failed or were not finished in time.
+    pub handshakes_failed: Counter,
 }
 
 /// What a request was taken for.
@@ -145,6 +151,9 @@ impl Metrics {
             store_away_seconds: Gauge::default(),
             reloads: Counter::default(),
             reloads_refused: Counter::default(),
+            certificates_taken: Counter::default(),
+            certificates_refused: Counter::default(),
+            handshakes_failed: Counter::default(),
             registry: Registry::default(),
         };
         metrics.register(&mut registry);
@@ -171,6 +180,9 @@ impl Metrics {
         registry.register("store_away_seconds", "Seconds since the database last answered", self.store_away_seconds.clone());
         registry.register("reloads", "Reloads of the configuration that were taken over", self.reloads.clone());
         registry.register("reloads_refused", "Reloads of the configuration that were refused", self.reloads_refused.clone());
+        registry.register("certificates_taken", "New certificates that were taken over", self.certificates_taken.clone());
+        registry.register("certificates_refused", "New certificates that were refused; the old one stayed", self.certificates_refused.clone());
+        registry.register("handshakes_failed", "TLS handshakes that failed or were not finished in time", self.handshakes_failed.clone());
     }
 
     /// Counts an answered request.

@@ -384,6 +384,9 @@ fn settings(app: SocketAddr, folder: &tempfile::TempDir) -> Settings {
         ops_listen: "127.0.0.1:0".parse().unwrap(),
         database: Database::Sqlite(folder.path().join("test.db")),
         secret_keys: SecretKeys::File(folder.path().join("test.db.key")),
+        tls: None,
+        hsts: false,
+        redirect_listen: None,
         trusted_proxies: Vec::new(),
         trusted_proxy_header: ForwardingHeader::XForwardedFor,
         public_paths: PublicPaths {

@@ -4,13 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::SecretString;
 use url::Host;
 
 use super::Reader;
-use crate::config::settings::{ForwardingHeader, ProviderProxy, PublicUrl};
+use crate::config::settings::{ForwardingHeader, ProviderProxy, PublicUrl, Tls, TlsMin};
 use crate::config::words;
 
 pub(super) fn listen(reader: &mut Reader<'_>) -> Option<Vec<SocketAddr>> {
@@ -84,10 +84,11 @@ pub(super) fn public_url(reader: &mut Reader<'_>, listen: Option<&[SocketAddr]>)
             );
             return None;
         }
+        let https = reader.set("VESTIBULE_TLS_CERT").is_some();
         let public = PublicUrl {
-            https: false,
+            https,
             host: "localhost".to_owned(),
-            port: Some(first.port()).filter(|port| *port != 80),
+            port: Some(first.port()).filter(|port| *port != if https { 443 } else { 80 }),
         };
         reader.derived.push((NAME, public.origin()));
         return Some(public);
@@ -100,6 +101,14 @@ pub(super) fn public_url(reader: &mut Reader<'_>, listen: Option<&[SocketAddr]>)
         }
     };
     let https = origin.scheme == "https";
+    if !https && reader.set("VESTIBULE_TLS_CERT").is_some() {
+        reader.wrong(
+            NAME,
+            "it is plain http, but TLS ends here (VESTIBULE_TLS_CERT)",
+            format!("https://{}", origin.host),
+        );
+        return None;
+    }
     if !https && !is_local(&origin.host) {
         if !reader.is_on("VESTIBULE_ALLOW_PLAIN_HTTP") {
             reader.wrong(
@@ -122,6 +131,107 @@ pub(super) fn public_url(reader: &mut Reader<'_>, listen: Option<&[SocketAddr]>)
         host: origin.host_text(),
         port: origin.port,
     })
+}
+
+/// None inside: TLS does not end here.
+#[expect(clippy::option_option, reason = "the outer one says whether the value could be read")]
+pub(super) fn tls(reader: &mut Reader<'_>) -> Option<Option<Tls>> {
+    const CERTIFICATE: &str = "VESTIBULE_TLS_CERT";
+    const KEY: &str = "VESTIBULE_TLS_KEY";
+    let min = reader.choice("VESTIBULE_TLS_MIN").map(|min| match min {
+        "1.3" => TlsMin::V1_3,
+        _ => TlsMin::V1_2,
+    });
+    let (certificate, key) = match (reader.set(CERTIFICATE), reader.set(KEY)) {
+        (None, None) => return min.map(|_| None),
+        (Some(certificate), Some(key)) => (PathBuf::from(&certificate.text), PathBuf::from(&key.text)),
+        (Some(_), None) => {
+            reader.wrong(KEY, "VESTIBULE_TLS_CERT is set, and its key is missing", PEM_KEY_WRITE);
+            return None;
+        }
+        (None, Some(_)) => {
+            reader.wrong(
+                CERTIFICATE,
+                "VESTIBULE_TLS_KEY is set, and the certificate is missing",
+                PEM_CERTIFICATE_WRITE,
+            );
+            return None;
+        }
+    };
+    let tls = Tls {
+        certificate,
+        key,
+        min: min?,
+    };
+    let mut well = true;
+    match CertificateDer::pem_file_iter(&tls.certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
+        Ok(chain) if chain.is_empty() => {
+            reader.wrong(CERTIFICATE, "the file holds no certificate", PEM_CERTIFICATE_WRITE);
+            well = false;
+        }
+        Ok(_) => {}
+        Err(error) => {
+            reader.wrong(
+                CERTIFICATE,
+                format!("the file cannot be used: {error}"),
+                PEM_CERTIFICATE_WRITE,
+            );
+            well = false;
+        }
+    }
+    if let Err(error) = PrivateKeyDer::from_pem_file(&tls.key) {
+        reader.wrong(KEY, format!("the file cannot be used: {error}"), PEM_KEY_WRITE);
+        well = false;
+    }
+    well.then_some(Some(tls))
+}
+
+const PEM_CERTIFICATE_WRITE: &str = "the path of a PEM file: the certificate first, then those that signed it";
+const PEM_KEY_WRITE: &str = "the path of a PEM file that holds the certificate's private key";
+
+pub(super) fn hsts(reader: &mut Reader<'_>, public: Option<&PublicUrl>) -> Option<bool> {
+    const NAME: &str = "VESTIBULE_HSTS";
+    let hsts = reader.flag(NAME)?;
+    if hsts && public.is_some_and(|public| !public.https) {
+        reader.wrong(
+            NAME,
+            "the public URL is plain http: browsers pass over it",
+            "nothing, or a public URL with https",
+        );
+        return None;
+    }
+    Some(hsts)
+}
+
+/// None inside: nothing redirects.
+#[expect(clippy::option_option, reason = "the outer one says whether the value could be read")]
+pub(super) fn redirect_listen(
+    reader: &mut Reader<'_>,
+    public: Option<&PublicUrl>,
+    taken: &[SocketAddr],
+) -> Option<Option<SocketAddr>> {
+    const NAME: &str = "VESTIBULE_REDIRECT_LISTEN";
+    const WRITE: &str = "0.0.0.0:80, or nothing";
+    let Some(value) = reader.set(NAME) else {
+        return Some(None);
+    };
+    let Ok(address) = value.text.parse::<SocketAddr>() else {
+        reader.wrong(NAME, "it is no ip:port", WRITE);
+        return None;
+    };
+    if taken.iter().any(|other| same_socket(*other, address)) {
+        reader.wrong(NAME, "the gateway listens there itself", WRITE);
+        return None;
+    }
+    if public.is_some_and(|public| !public.https) {
+        reader.wrong(
+            NAME,
+            "the public URL is plain http: there is nothing to redirect to",
+            WRITE,
+        );
+        return None;
+    }
+    Some(Some(address))
 }
 
 /// Loopback, or a name below `localhost`: browsers never ask the network for it (RFC 6761, section 6.3).
