@@ -7,3 +7,4 @@ mod identity;
 mod reading;
 mod support;
 mod timers;
+mod tls;
