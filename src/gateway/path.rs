@@ -1,7 +1,7 @@
 //! What a path means, to every reader it may meet.
 //!
 //! The gateway decides by the path and the app behind reads it again, perhaps otherwise: decoded once or twice, with `//`
-//! merged, `..` resolved, `;parameters` cut, `\` taken for `/`. A path is taken only if every such reading leads to the
+//! merged, `..` resolved, `;parameters` cut, `\` taken for `/`, some escapes decoded and others not. A path is taken only if every such reading leads to the
 //! same decision; what would be ours or public in one reading and not in another is [`Ambiguous`].
 
 use crate::config::PublicPaths;
@@ -29,8 +29,9 @@ pub struct Paths {
     public: PublicPaths,
 }
 
-/// More readings than this are nobody's honest path.
-const MOST_READINGS: usize = 512;
+/// More readings than this, or more bytes of them, are nobody's honest path: they would keep the thread busy.
+const MOST_READINGS: usize = 128;
+const MOST_BYTES: usize = 192 * 1024;
 
 impl Paths {
     /// `own` are exact paths besides everything at and below `/.vestibule`.
@@ -47,6 +48,7 @@ impl Paths {
             return Ok(class);
         }
         let mut seen = vec![path.to_vec()];
+        let mut room = MOST_BYTES.saturating_sub(path.len());
         let mut next = 0;
         while let Some(reading) = seen.get(next).cloned() {
             next += 1;
@@ -55,7 +57,8 @@ impl Paths {
                 if seen.contains(&other) {
                     continue;
                 }
-                if seen.len() == MOST_READINGS || self.class_of(&other) != class {
+                room = room.checked_sub(other.len()).ok_or(Ambiguous)?;
+                if seen.len() == MOST_READINGS || other.contains(&0) || self.class_of(&other) != class {
                     return Err(Ambiguous);
                 }
                 seen.push(other);
@@ -104,30 +107,18 @@ fn look(path: &[u8]) -> Result<Looks, Ambiguous> {
         }
         before = byte;
     }
-    if looks == Looks::Odd && holds_encoded_nul(path) {
-        return Err(Ambiguous);
-    }
     Ok(looks)
-}
-
-fn holds_encoded_nul(path: &[u8]) -> bool {
-    let mut reading = path.to_vec();
-    loop {
-        if reading.contains(&0) {
-            return true;
-        }
-        match decoded(&reading) {
-            Some(next) => reading = next,
-            None => return false,
-        }
-    }
 }
 
 /// Gives its reading of a path, or None where it reads it as it stands.
 type Reader = fn(&[u8]) -> Option<Vec<u8>>;
 
-const READERS: [Reader; 8] = [
+const READERS: [Reader; 12] = [
     decoded,
+    decoded_but_slash,
+    decoded_but_slashes,
+    unreserved_decoded,
+    dots_decoded,
     slashes_forward,
     without_parameters,
     cut_at_parameter,
@@ -139,8 +130,45 @@ const READERS: [Reader; 8] = [
 
 /// Percent-decoded once (RFC 3986, section 2.1).
 fn decoded(path: &[u8]) -> Option<Vec<u8>> {
-    let out: Vec<u8> = percent_encoding::percent_decode(path).collect();
-    (out != path).then_some(out)
+    decoded_where(path, |_| true)
+}
+
+/// An encoded `/` is no separator to many servers (Kestrel), and to some (Go, Tomcat) an encoded `\` is left, too.
+fn decoded_but_slash(path: &[u8]) -> Option<Vec<u8>> {
+    decoded_where(path, |byte| byte != b'/')
+}
+
+fn decoded_but_slashes(path: &[u8]) -> Option<Vec<u8>> {
+    decoded_where(path, |byte| !matches!(byte, b'/' | b'\\'))
+}
+
+/// Normalized (RFC 3986, section 6.2.2.2), as proxies do it.
+fn unreserved_decoded(path: &[u8]) -> Option<Vec<u8>> {
+    decoded_where(path, |byte| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+    })
+}
+
+/// To the URL Standard `%2e` is a dot in dot segments, and every other escape stays.
+fn dots_decoded(path: &[u8]) -> Option<Vec<u8>> {
+    decoded_where(path, |byte| byte == b'.')
+}
+
+fn decoded_where(path: &[u8], decodes: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
+    memchr::memchr(b'%', path)?;
+    let digit = |at: usize| path.get(at).and_then(|&byte| char::from(byte).to_digit(16));
+    let mut out = Vec::with_capacity(path.len());
+    let mut at = 0;
+    while let Some(&byte) = path.get(at) {
+        let value = match (byte, digit(at + 1), digit(at + 2)) {
+            // Two digits are a byte.
+            (b'%', Some(high), Some(low)) => u8::try_from(high * 16 + low).ok().filter(|&value| decodes(value)),
+            _ => None,
+        };
+        out.push(value.unwrap_or(byte));
+        at += if value.is_some() { 3 } else { 1 };
+    }
+    (out.len() != path.len()).then_some(out)
 }
 
 /// `\` as `/`.
@@ -235,6 +263,8 @@ fn overlong_decoded(path: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use proptest::prelude::*;
 
     use super::{Ambiguous, Class, Paths};
@@ -362,9 +392,35 @@ mod tests {
             "/public/../",
             "/.%2f.vestibule",
             "/.vestibule/..;/..;/x",
+            // A reader that takes `%2e` for a dot but leaves `%2f` alone (URL Standard) climbs further than one that decodes
+            // both.
+            "/public/a%2fb/%2e%2e/%2e%2e/admin",
+            "/public/a%2Fb/.%2E/..%2e/../%2e%2e/admin",
+            "/public/a%2fb/%252e%252e/%252e%252e/admin",
+            "/public/a%252fb/%2e%2e/%2e%2e/admin",
+            "/public/a%5cb/%2e%2e/%2e%2e/admin",
+            "/public/a%2fb/..%3bx/..%3bx/admin",
         ] {
             assert_eq!(class(path), Err(Ambiguous), "{path}");
         }
+    }
+
+    #[test]
+    fn a_path_made_to_be_read_for_long_is_refused_soon() {
+        let started = Instant::now();
+        for path in [
+            format!("/{}2f", "%25".repeat(20_000)),
+            format!("/%{}2f", "25".repeat(30_000)),
+            format!("/{}", "%2525;/../".repeat(6_000)),
+            format!("/{}%61", "a/".repeat(30_000)),
+            format!("/{}", "%252525252525//;%2e%2e/./".repeat(40)),
+            format!("/public/{}", "%2525252f;%255c..//".repeat(30)),
+        ] {
+            let _ = class(&path);
+        }
+        // Generous: unoptimized, on a busy machine. It took minutes before readings were counted in bytes.
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        assert_eq!(class(&format!("/{}", "a%20".repeat(15_000))), Ok(Class::Protected));
     }
 
     #[test]
@@ -376,13 +432,26 @@ mod tests {
         }
     }
 
-    /// A careless but thorough reader, written apart from the code above.
-    fn careless(path: &str, decodes: usize, backslash: bool, parameters: bool, merge: bool) -> String {
+    /// A careless but thorough reader, written apart from the code above. It decodes `escapes` only, or all.
+    fn careless(
+        path: &str,
+        decodes: usize,
+        escapes: &[&str],
+        backslash: bool,
+        parameters: bool,
+        merge: bool,
+    ) -> String {
         let mut path = path.to_owned();
         for _ in 0..decodes {
-            path = percent_encoding::percent_decode_str(&path)
-                .decode_utf8_lossy()
-                .into_owned();
+            if escapes.is_empty() {
+                path = percent_encoding::percent_decode_str(&path)
+                    .decode_utf8_lossy()
+                    .into_owned();
+            }
+            for escape in escapes {
+                let plain = percent_encoding::percent_decode_str(escape).decode_utf8_lossy();
+                path = path.replace(escape, &plain).replace(&escape.to_uppercase(), &plain);
+            }
         }
         if backslash {
             path = path.replace('\\', "/");
@@ -398,8 +467,14 @@ mod tests {
             };
             match segment {
                 "" if merge && at != last => {}
-                "." => {}
-                ".." => drop(out.pop()),
+                "." | ".." => {
+                    if segment == ".." {
+                        out.pop();
+                    }
+                    if at == last {
+                        out.push(String::new());
+                    }
+                }
                 _ => out.push(segment.to_owned()),
             }
         }
@@ -412,12 +487,15 @@ mod tests {
             parts in proptest::collection::vec(prop_oneof![
                 Just("/"), Just("."), Just(".."), Just("%2f"), Just("%2e"), Just("%252e"), Just(";"), Just("%5c"), Just("public"), Just("health"),
                 Just("admin"), Just(".vestibule"), Just("logout"), Just("%3b"), Just("%25"), Just("2e"), Just("2f"), Just("x"),
+                Just("/%2e%2e/"), Just("/x%2fy"), Just("/..;/"),
             ], 0..10),
+            start in prop_oneof![Just("/"), Just("/public/")],
+            escapes in prop_oneof![Just(&[][..]), Just(&["%2e"][..]), Just(&["%2e", "%3b", "%5c"][..]), Just(&["%2e", "%3b"][..])],
             decodes in 0_usize..3, backslash: bool, parameters: bool, merge: bool,
         ) {
-            let path = format!("/{}", parts.concat());
+            let path = format!("{start}{}", parts.concat());
             if let Ok(class) = paths().classify(path.as_bytes()) {
-                let read = careless(&path, decodes, backslash, parameters, merge);
+                let read = careless(&path, decodes, escapes, backslash, parameters, merge);
                 prop_assert_eq!(paths().class_of(read.as_bytes()), class, "{} read as {}", path, read);
             }
         }

@@ -216,6 +216,7 @@ fn a_path_with_two_meanings_is_400_and_one_with_one_meaning_passes_byte_for_byte
         "/public/..;/admin",
         "/public/%252e%252e/admin",
         "/public/..%5cadmin",
+        "/public/a%2fb/%2e%2e/%2e%2e/admin",
         "/public%2fx",
         "//public/x",
         "/%70ublic/a",
