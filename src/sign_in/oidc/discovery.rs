@@ -10,6 +10,8 @@ use super::http::{Answer, NoAnswer, ProviderClient};
 use crate::config::{ClientAuth, Oidc};
 
 const WELL_KNOWN: &str = "/.well-known/openid-configuration";
+/// Announces no prompts, takes `select_account`, and answers 400 to `login`.
+const GOOGLE: &str = "https://accounts.google.com";
 
 /// The metadata that signing in needs; addresses that we ask are already those of the back channel.
 #[derive(Clone, Debug)]
@@ -140,7 +142,8 @@ impl Metadata {
                 .is_some_and(|value| *value == true || value == "true"),
             // The default is basic: OpenID Connect Discovery 1.0, section 3.
             takes_basic: has(announced.token_auth_methods.as_ref(), "client_secret_basic").unwrap_or(true),
-            selects_account: has(list("prompt_values_supported").as_ref(), "select_account").unwrap_or(false),
+            selects_account: has(list("prompt_values_supported").as_ref(), "select_account")
+                .unwrap_or(settings.issuer == GOOGLE),
             announced,
         })
     }

@@ -131,6 +131,11 @@ mod tests {
             value(&request(&announced, AuthMethod::Pkce, true), "prompt"),
             Some("select_account")
         );
+        // Google says nothing and takes this only.
+        let mut settings = testing::settings();
+        settings.issuer = "https://accounts.google.com".to_owned();
+        let metadata = testing::metadata_with(&serde_json::json!({ "issuer": settings.issuer }), &settings);
+        assert!(metadata.selects_account);
     }
 
     #[test]
