@@ -64,18 +64,6 @@ impl Pages {
         finished(message.status, &page, LINKS_ONLY)
     }
 
-    /// The sign-in page with the provider's button, a link to `provider_href`.
-    #[must_use]
-    pub fn sign_in(&self, provider_href: &str) -> Response<Bytes> {
-        let page = SignInPage {
-            assets: self.assets,
-            instance: &self.instance,
-            title: "Sign in",
-            provider_href,
-        };
-        finished(StatusCode::OK, &page, LINKS_ONLY)
-    }
-
     /// A page that posts `fields` to `action` (our own path) once more from our own origin: by an external script, and by
     /// a button for those without script.
     #[must_use]
@@ -106,15 +94,6 @@ struct MessagePage<'a> {
     text: &'a [&'a str],
     links: &'a [(&'a str, &'a str)],
     request_id: Option<&'a str>,
-}
-
-#[derive(Template)]
-#[template(path = "sign_in.html")]
-struct SignInPage<'a> {
-    assets: &'a Assets,
-    instance: &'a str,
-    title: &'a str,
-    provider_href: &'a str,
 }
 
 #[derive(Template)]

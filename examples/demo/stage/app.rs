@@ -212,8 +212,9 @@ fn facts(claims: &Value) -> Vec<(&'static str, String)> {
     .collect()
 }
 
+/// What the gateway says of the person first, then the rest as it came.
 fn shown(headers: &HeaderMap) -> Vec<(String, String)> {
-    headers
+    let mut shown: Vec<_> = headers
         .iter()
         .map(|(name, value)| {
             let value = String::from_utf8_lossy(value.as_bytes());
@@ -221,5 +222,7 @@ fn shown(headers: &HeaderMap) -> Vec<(String, String)> {
             let mark = if short.len() < value.len() { "…" } else { "" };
             (name.to_string(), format!("{short}{mark}"))
         })
-        .collect()
+        .collect();
+    shown.sort_by_key(|(name, _)| !(name.starts_with("x-vestibule-") || name.starts_with("x-forwarded-")));
+    shown
 }
