@@ -94,7 +94,8 @@ fn entra_without_tenant(url: &Url) -> bool {
     entra
         && (matches!(tenant.as_str(), "" | "common" | "organizations" | "consumers")
             || tenant.contains(['{', '<'])
-            || tenant.contains("%7b"))
+            || tenant.contains("%7b")
+            || tenant.contains("%3c"))
 }
 
 /// Plain http is for loopback, unless somebody says otherwise.

@@ -12,10 +12,7 @@ use crate::config::table::Kind;
 pub(super) fn from_file(path: &Path, found: &mut Vec<Found>) -> Vec<Entry> {
     let whole_file = |wrong: String, write: &str| Problem {
         setting: "--config".to_owned(),
-        source: Some(Source::File {
-            path: path.to_owned(),
-            key: "the whole".to_owned(),
-        }),
+        source: None,
         read: None,
         wrong,
         write: write.to_owned(),
@@ -45,7 +42,7 @@ pub(super) fn from_file(path: &Path, found: &mut Vec<Found>) -> Vec<Entry> {
                     + 1
             });
             let problem = whole_file(
-                format!("line {line} is not TOML: {}", error.message()),
+                format!("line {line} of {} is not TOML: {}", path.display(), error.message()),
                 "key = \"text\", key = true, key = 5 or key = [\"a\", \"b\"]",
             );
             found.push((None, problem));

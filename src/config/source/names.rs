@@ -72,6 +72,10 @@ fn suggestion(name: &str) -> String {
             setting.name
         );
     }
+    // Not every name of ours begins with VESTIBULE_.
+    if let Some(setting) = name.strip_prefix("VESTIBULE_").and_then(by_name_or_alias) {
+        return format!("{}, if that is meant", setting.name);
+    }
     match nearest(name, all_names()) {
         Some((distance, near)) if distance <= 2.max(name.len() / 4) => format!("{near}, if that is meant"),
         _ => "one of the names that `vestibule --help` lists, or take it out".to_owned(),
