@@ -250,16 +250,9 @@ fn the_table_is_sound() {
 
 #[test]
 fn people_come_back_from_a_logout_to_a_path_of_the_gateways_own() {
-    let back_to = |path| {
-        let mut env = minimal();
-        env.push(("VESTIBULE_LOGOUT_PATH", path));
-        loaded(&env).settings.post_logout_redirect_uri()
-    };
     let public = "http://localhost:4180";
-    assert_eq!(
-        loaded(&minimal()).settings.post_logout_redirect_uri(),
-        format!("{public}/logout")
-    );
+    let back_to = |path| with(&[("VESTIBULE_LOGOUT_PATH", path)]).post_logout_redirect_uri();
+    assert_eq!(with(&[]).post_logout_redirect_uri(), format!("{public}/logout"));
     assert_eq!(back_to("/signout"), format!("{public}/signout"));
     // Empty: `/logout` is the app's.
     assert_eq!(back_to(""), format!("{public}/.vestibule/logout"));

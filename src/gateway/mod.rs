@@ -146,7 +146,7 @@ impl Shared {
             callback_path: settings.callback_path.clone(),
             logout_path: settings.logout_path.clone(),
             upstream_authority: settings.upstream.authority.to_string(),
-            upstream_host: host_value(settings.upstream.authority.as_str()),
+            upstream_host: host_value(settings.upstream.host()),
             upstream_timeout: settings.upstream.timeout,
             preserve_host: settings.upstream.preserve_host,
             certificate: lent.certificate,
