@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::control::Step;
 use super::host::Host;
-use super::request::{Asker, StrictRequest};
+use super::request::{Asker, SEC_FETCH_DEST, StrictRequest};
 use super::respond::{self, Cause};
 use super::{Asking, Shared};
 use crate::clock::UnixTime;
@@ -135,6 +135,10 @@ async fn visit(request: StrictRequest, shared: &Shared, asking: &Asking, now: Un
         Vec::new()
     };
     let cross_site = request.begun_elsewhere(shared.gate.origins().get(..1).unwrap_or_default());
+    let embedded = request
+        .headers()
+        .get(SEC_FETCH_DEST)
+        .is_some_and(|dest| dest != "document" && dest != "empty");
     let method = request.method().clone();
     let query = request.parts.uri.query().map(str::to_owned);
     let is_form = method == Method::POST
@@ -153,6 +157,7 @@ async fn visit(request: StrictRequest, shared: &Shared, asking: &Asking, now: Un
         session,
         client: asking.client,
         cross_site,
+        embedded,
         request_id: Arc::from(asking.id.as_str()),
     })
 }

@@ -77,12 +77,12 @@ impl Answers {
         }))
     }
 
-    /// A post from another site that would have ended a session.
+    /// A post from another site, or a picture on some page, that would have ended a session.
     pub(super) fn logout_from_elsewhere(&self, logout: &str, visit: &Visit) -> Response<Bytes> {
         self.page(
             StatusCode::FORBIDDEN,
             "Sign out?",
-            &["Another site asked to sign you out. Nothing has happened."],
+            &["Another page asked to sign you out. Nothing has happened."],
             &[("Sign out", logout), ("Stay", "/")],
             visit,
         )

@@ -3,8 +3,9 @@
 //! Who comes back from the provider brings our `state` and is only told; it ends nothing, whoever is signed in by then, and
 //! nobody is sent on: a logout that redirects by itself would sign people in again without a word.
 //!
-//! A link on another site may sign somebody out (it is no more than they can undo, and portals do it); a post from another
-//! site may not, and is asked about.
+//! A link on another site may sign somebody out (it is no more than they can undo, and portals do it). A post from another
+//! site may not, nor a picture or frame on any page (whoever can put one on a page of the app would sign everybody out): they
+//! are asked about.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -29,7 +30,7 @@ pub(super) async fn answer(sign_in: &SignIn, visit: &Visit, now: UnixTime) -> Re
     if comes_back(visit.query.as_deref(), &sign_in.sealer) {
         return sign_in.answers.signed_out();
     }
-    if visit.cross_site && visit.method == Method::POST {
+    if visit.embedded || visit.cross_site && visit.method == Method::POST {
         return sign_in.answers.logout_from_elsewhere(OWN_PATH, visit);
     }
     let Some(session) = &visit.session else {

@@ -53,6 +53,8 @@ pub struct Visit {
     pub client: IpAddr,
     /// `Sec-Fetch-Site` is `cross-site` or `same-site`, or `Origin` is there and not ours (`null` included).
     pub cross_site: bool,
+    /// `Sec-Fetch-Dest` says that a page loads this as a part of itself: a picture, a script, a frame.
+    pub embedded: bool,
     /// The request's id, for logs and pages.
     pub request_id: Arc<str>,
 }

@@ -2,9 +2,11 @@
 
 use http::{Method, StatusCode};
 use serde_json::json;
+use vestibule::clock::UnixTime;
 use vestibule::config::AuthMethod;
+use vestibule::sign_in::Visit;
 
-use crate::house::{House, callback, oidc, with_field};
+use crate::house::{Browser, House, callback, oidc, with_field};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_that_is_not_this_browsers_is_refused_before_the_provider_hears_anything() {
@@ -366,5 +368,143 @@ async fn signing_in_never_leads_to_another_origin() {
             (StatusCode::SEE_OTHER, Some("/")),
             "{rd}"
         );
+    }
+}
+
+fn visit(browser: &Browser<'_>, fields: &[(String, String)]) -> Visit {
+    let target = callback(fields);
+    Visit {
+        method: Method::GET,
+        query: target.split_once('?').map(|(_, query)| query.to_owned()),
+        form: None,
+        session_cookie: None,
+        attempt_cookies: browser.jar.clone().into_iter().collect(),
+        session: None,
+        client: [127, 0, 0, 1].into(),
+        cross_site: true,
+        embedded: false,
+        request_id: "test".into(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_ends_after_ten_minutes_and_does_not_count_before_it_began() {
+    let house = House::open().await;
+    let mut browser = house.browser();
+    let request = browser.begin("/page").await;
+    let fields = house.provider.authorize(&request);
+    let now = UnixTime::now();
+    for later in [601, 86_400, -60] {
+        let answer = house
+            .instance
+            .sign_in()
+            .callback(visit(&browser, &fields), now.plus(later))
+            .await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{later}");
+    }
+    assert_eq!(house.provider.read(|state| state.heard("/token")), 0);
+    assert_eq!(house.sessions().await, 0);
+    let answer = house
+        .instance
+        .sign_in()
+        .callback(visit(&browser, &fields), now.plus(200))
+        .await;
+    assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cookies_of_attempts_do_not_pile_up() {
+    let house = House::open().await;
+    let mut browser = house.browser();
+    let mut last = None;
+    for n in 0..30 {
+        last = Some(browser.begin(&format!("/{}?q={n}", "x".repeat(n * 40))).await);
+        let size: usize = browser.jar.iter().map(|(name, value)| name.len() + value.len()).sum();
+        assert!(size <= 6 * 1024, "{size} bytes after {n}");
+    }
+    let fields = house.provider.authorize(&last.unwrap());
+    assert_eq!(browser.bring(&fields).await.status, StatusCode::SEE_OTHER);
+    let long = format!("/page?q={}", "x".repeat(3000));
+    let mut browser = house.browser();
+    assert_eq!(browser.sign_in(&long).await.header("location"), Some("/page"));
+}
+
+/// What an attacker may put into each parameter that reaches us before anybody is known.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_parameter_of_any_sign_in_path_breaks_or_opens_anything() {
+    let house = House::open().await;
+    let implicit = House::implicit().await;
+    let long = "x".repeat(12_000);
+    let hostile = [
+        "",
+        "%00",
+        "%0d%0aSet-Cookie:%20a=b",
+        "%ff%fe",
+        "%C0%AF",
+        "%E2%80%AE",
+        "..%2f..%2f",
+        "%22%3E%3Cscript%3Ealert(1)%3C/script%3E",
+        "'%20OR%201=1--",
+        "%7B%7D",
+        "a.b.c",
+        "....",
+        "%25%32%35",
+        "+",
+        "%",
+        "%u0041",
+        &long,
+    ];
+    for house in [&house, &implicit] {
+        for value in hostile {
+            for target in [
+                format!("/.vestibule/login?rd={value}"),
+                format!("/.vestibule/login?other={value}&rd=/{value}"),
+                format!("/oidc/callback?state={value}&code={value}"),
+                format!("/oidc/callback?state={value}.{value}&error={value}&error_description=x"),
+                format!("/oidc/callback?state[]={value}&code[]={value}"),
+                format!("/oidc/callback?{value}"),
+                format!("/logout?state={value}"),
+                format!("/logout?id_token_hint={value}&post_logout_redirect_uri=https://evil.example/"),
+            ] {
+                let mut browser = house.browser();
+                let answer = browser.get(&target).await;
+                let short: String = target.chars().take(80).collect();
+                assert!(answer.status.as_u16() < 500, "{short}: {}", answer.status);
+                if let Some(location) = answer.header("location") {
+                    let issuer = &house.provider.issuer;
+                    assert!(
+                        location.starts_with(&format!("{issuer}/authorize?")),
+                        "{short} leads to {location}"
+                    );
+                }
+                assert!(!answer.body.contains("<script>alert"), "{short}");
+                assert!(
+                    answer.set_cookies().iter().all(|line| line.starts_with("vestibule-")),
+                    "{short}"
+                );
+                assert!(!browser.jar.contains_key(&house.session_cookie()), "{short}");
+            }
+            let decoded = percent_encoding::percent_decode_str(value)
+                .decode_utf8_lossy()
+                .into_owned();
+            for names in [
+                ["state", "id_token"],
+                ["state", "error"],
+                ["id_token", "vestibule_again"],
+            ] {
+                let fields = names.map(|name| (name.to_owned(), decoded.clone()));
+                let answer = house.browser().post("/oidc/callback", &fields).await;
+                assert!(
+                    matches!(answer.status.as_u16(), 200 | 400),
+                    "{names:?}: {}",
+                    answer.status
+                );
+                assert!(!answer.body.contains("<script>alert"), "{names:?}");
+                assert!(answer.set_cookies().is_empty(), "{names:?}");
+            }
+        }
+        assert_eq!(house.provider.read(|state| state.heard("/token")), 0);
+        assert_eq!(house.sessions().await, 0);
+        assert!(house.upstream_saw().is_empty());
     }
 }

@@ -87,7 +87,7 @@ async fn logout_without_a_session_is_a_page_and_never_redirects() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_post_from_another_site_and_a_head_sign_nobody_out() {
+async fn a_post_from_another_site_a_picture_and_a_head_sign_nobody_out() {
     let house = House::open().await;
     let (mut browser, _) = house.sign_in().await;
     for headers in [
@@ -98,6 +98,13 @@ async fn a_post_from_another_site_and_a_head_sign_nobody_out() {
     ] {
         let answer = browser.ask(Method::POST, "/logout", &headers, Some(&[])).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{headers:?}");
+        assert_eq!(house.sessions().await, 1);
+    }
+    // A picture on a page of the app itself.
+    for dest in ["image", "script", "style", "iframe", "embed", "font"] {
+        let headers = [("sec-fetch-site", "same-origin"), ("sec-fetch-dest", dest)];
+        let answer = browser.ask(Method::GET, "/logout", &headers, None).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{dest}");
         assert_eq!(house.sessions().await, 1);
     }
     browser.ask(Method::HEAD, "/logout", &[], None).await;
