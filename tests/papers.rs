@@ -121,6 +121,16 @@ fn every_command_that_a_paper_names_is_there() {
 }
 
 #[test]
+fn operations_tell_which_settings_a_reload_takes_up() {
+    let text = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let (_, section) = text.split_once("\n## Reload\n").unwrap();
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let told: BTreeSet<&str> = words(section).filter(|word| setting_of(word).is_some()).collect();
+    let live = SETTINGS.iter().filter(|setting| setting.live);
+    assert_eq!(told, live.map(|setting| setting.name).collect());
+}
+
+#[test]
 fn the_changelog_knows_this_version() {
     let text = fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
     assert!(text.contains(env!("CARGO_PKG_VERSION")));
