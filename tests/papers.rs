@@ -52,9 +52,9 @@ fn every_source_file_that_a_paper_names_is_there() {
 
 /// A paper that tells of a setting which is not there, or not built, promises what the program does not do.
 #[test]
-fn every_setting_that_a_paper_names_is_built() {
+fn every_setting_that_a_paper_or_a_deployment_names_is_built() {
     let mut named = 0;
-    for (paper, text) in papers() {
+    for (paper, text) in papers().into_iter().chain(deployments()) {
         // Made from the table, and tells also of what is not built.
         let reference = paper.ends_with("docs/configuration.md");
         for name in words(&text).filter(|word| is_a_settings_name(word)) {
@@ -143,20 +143,32 @@ fn root() -> &'static Path {
 /// Every Markdown file of ours with its text.
 fn papers() -> Vec<(PathBuf, String)> {
     let mut papers = Vec::new();
-    collect(root(), &mut papers);
+    collect(
+        root(),
+        &|path| path.extension().is_some_and(|end| end == "md"),
+        &mut papers,
+    );
     assert!(papers.len() >= 8, "the papers were not found");
     papers
 }
 
-fn collect(folder: &Path, papers: &mut Vec<(PathBuf, String)>) {
+/// Everything in deploy/ with its text.
+fn deployments() -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    collect(&root().join("deploy"), &|_| true, &mut files);
+    assert!(files.len() >= 4, "the files of deploy/ were not found");
+    files
+}
+
+fn collect(folder: &Path, wanted: &dyn Fn(&Path) -> bool, papers: &mut Vec<(PathBuf, String)>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() {
             if !name.starts_with('.') && !["target", "node_modules"].contains(&name.as_str()) {
-                collect(&path, papers);
+                collect(&path, wanted, papers);
             }
-        } else if path.extension().is_some_and(|end| end == "md") {
+        } else if wanted(&path) {
             let text = fs::read_to_string(&path).unwrap();
             papers.push((path, text));
         }
