@@ -31,7 +31,7 @@ pub(crate) struct SessionRow {
     pub(crate) refresh_token: Option<Vec<u8>>,
 }
 
-/// A session, its user, and the feed's number at which both were so.
+/// A session and its user.
 pub(crate) struct SessionWithUser {
     pub(crate) session: SessionRow,
     pub(crate) user: UserRow,
@@ -83,11 +83,11 @@ impl Reading {
     /// The session of this hash with its user, and the number of the newest change, all as of one moment.
     pub(crate) async fn session(&mut self, hash: &[u8]) -> Result<(Option<SessionWithUser>, i64), StoreError> {
         // The feed's row is always there, the session's perhaps not; one statement sees one moment.
-        let sql = "SELECT instance.feed AS feed_now, found.* FROM instance LEFT JOIN \
-                   (SELECT users.*, sessions.created AS session_created, token_hash, sid, user_id, expires, last_seen, \
-                   method, issuer, subject, provider_sid, provider_groups, groups_truncated, amr, auth_time, id_token, \
-                   refresh_token FROM sessions JOIN users ON users.id = sessions.user_id WHERE token_hash = $1) AS found \
-                   ON 1 = 1 WHERE instance.one = 1";
+        let sql = concat!(
+            "SELECT instance.feed AS feed_now, found.* FROM instance LEFT JOIN (",
+            select_sessions!("WHERE token_hash = $1"),
+            ") AS found ON 1 = 1 WHERE instance.one = 1"
+        );
         let row = self.link.one(sql, &[hash.into()]).await?;
         let feed = row.get("feed_now")?;
         if row.get::<Option<String>>("sid")?.is_none() {
