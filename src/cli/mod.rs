@@ -126,7 +126,7 @@ fn with_store(
         return failed(error);
     }
     let done = on_a_runtime(async {
-        let store = Store::open(&settings.database).await?;
+        let store = Store::open(&settings.database).await?.patient();
         let done = command(&settings, &store).await;
         store.close().await;
         done

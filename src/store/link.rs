@@ -2,9 +2,10 @@
 
 use std::future::Future;
 
+use sqlx::error::DatabaseError;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgRow, Postgres};
-use sqlx::sqlite::{Sqlite, SqliteRow};
+use sqlx::sqlite::{Sqlite, SqliteError, SqliteRow};
 use sqlx::{AssertSqlSafe, Decode, Row as _, Transaction, Type};
 
 use super::{PATIENCE, StoreError};
@@ -158,6 +159,15 @@ fn error_of(error: sqlx::Error) -> StoreError {
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
             StoreError::Unreadable(error.to_string())
         }
+        sqlx::Error::Database(error) if is_busy(error.as_ref()) => StoreError::Busy,
         other => StoreError::Unavailable(other.to_string()),
     }
+}
+
+/// SQLITE_BUSY, plain or extended (the low byte is the plain code).
+fn is_busy(error: &dyn DatabaseError) -> bool {
+    let sqlite = error.try_downcast_ref::<SqliteError>();
+    sqlite
+        .and_then(|error| error.code()?.parse::<u32>().ok())
+        .is_some_and(|code| code & 0xff == 5)
 }

@@ -84,6 +84,18 @@ CREATE INDEX changes_by_age ON changes (at);
 impl Store {
     /// Brings the database to this program's version, whole or not at all; says whether it was empty.
     pub(super) async fn migrate(&self) -> Result<bool, StoreError> {
+        let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+        // Most who open it find nothing to do, and need not wait for whoever writes. Without the table this fails.
+        if let Ok(Some(row)) = self
+            .reading()
+            .await?
+            .link
+            .row("SELECT version FROM schema_version", &[])
+            .await
+            && row.get::<i64>("version")? == known
+        {
+            return Ok(false);
+        }
         let mut writing = self.writing().await?;
         let link = &mut writing.reading.link;
         if link.is_postgres() {
@@ -97,7 +109,6 @@ impl Store {
             Some(row) => row.get("version")?,
             None => 0,
         };
-        let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
         if found > known {
             return Err(StoreError::Newer { found, known });
         }

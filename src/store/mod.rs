@@ -22,7 +22,7 @@ use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -42,11 +42,18 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// How long SQLite waits for another process's write: shorter than our patience, so that its own error is the one seen.
 const BUSY: Duration = Duration::from_secs(3);
 
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long other processes may be busy with making the file.
+const OPENING: Duration = Duration::from_secs(30);
+
 /// The database of one instance. Cheap to clone; control plane only.
 #[derive(Clone, Debug)]
 pub struct Store {
     pools: Pools,
     newly_made: bool,
+    /// How long a write may wait for others to begin.
+    waiting: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -68,6 +75,9 @@ pub enum StoreError {
     /// No answer in time.
     #[error("the database did not answer in time")]
     TimedOut,
+    /// Another process writes, for too long.
+    #[error("the database is locked by another process")]
+    Busy,
     /// What it answered is not what we write.
     #[error("the database holds something unreadable: {0}")]
     Unreadable(String),
@@ -82,6 +92,13 @@ pub enum StoreError {
     /// The folder of the SQLite file is not there.
     #[error("there is no folder {0} to keep the database in: make it, or set VESTIBULE_DATABASE_URL")]
     NoFolder(PathBuf),
+}
+
+impl StoreError {
+    /// Whether it is only that others are at work.
+    const fn passes(&self) -> bool {
+        matches!(self, Self::Busy | Self::TimedOut)
+    }
 }
 
 impl Store {
@@ -100,9 +117,29 @@ impl Store {
         let mut store = Self {
             pools,
             newly_made: false,
+            waiting: Duration::ZERO,
         };
-        store.newly_made = store.migrate().await?;
-        Ok(store)
+        // While another process makes or closes the file, SQLite says so at once, whatever its busy timer.
+        let begun = Instant::now();
+        loop {
+            match store.migrate().await {
+                Err(error) if error.passes() && begun.elapsed() < OPENING => tokio::time::sleep(PAUSE).await,
+                outcome => {
+                    store.newly_made = outcome?;
+                    return Ok(store);
+                }
+            }
+        }
+    }
+
+    /// The same, for somebody who rather waits than hears that others are at work: a command in a shell. A request is
+    /// better told at once.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self {
+            waiting: OPENING,
+            ..self
+        }
     }
 
     /// Whether `open` made it.
@@ -139,6 +176,17 @@ impl Store {
     }
 
     pub(crate) async fn writing(&self) -> Result<Writing, StoreError> {
+        let begun = Instant::now();
+        loop {
+            match self.begin().await {
+                // Nothing has been done yet that could be done twice.
+                Err(error) if error.passes() && begun.elapsed() < self.waiting => tokio::time::sleep(PAUSE).await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn begin(&self) -> Result<Writing, StoreError> {
         let link = match &self.pools {
             // A transaction that reads first and writes later could lose its snapshot to another writer.
             Pools::Sqlite { write, .. } => Link::Sqlite(within(write.begin_with("BEGIN IMMEDIATE")).await?),
@@ -251,6 +299,8 @@ fn open_sqlite(file: &Path) -> Pools {
         SqlitePoolOptions::new()
             .max_connections(most)
             .acquire_timeout(PATIENCE)
+            .idle_timeout(None)
+            .max_lifetime(None)
             // SQLite itself rolls back when the disk is full; sqlx's count of transactions then stays wrong for ever.
             .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
             .connect_lazy_with(options.clone())

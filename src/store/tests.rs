@@ -1,7 +1,6 @@
 //! Each test runs on SQLite, and on PostgreSQL where there is one.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Instant;
 
 use super::testing::{Place, damage, places};
 use super::*;
@@ -135,6 +134,19 @@ async fn a_store_that_hangs_is_away_within_seconds_and_still_read() {
         insert(&store, "b").await.unwrap();
         assert_eq!(names(&store).await, ["a", "b"]);
     }
+}
+
+#[tokio::test]
+async fn a_command_in_a_shell_waits_for_who_writes() {
+    let place = Place::sqlite();
+    let (store, other) = (place.open().await.patient(), place.open().await);
+    let held = other.change(NOW).await.unwrap();
+    let (written, ()) = tokio::join!(insert(&store, "a"), async {
+        tokio::time::sleep(BUSY + Duration::from_secs(1)).await;
+        drop(held);
+    });
+    written.unwrap();
+    assert_eq!(names(&store).await, ["a"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
