@@ -1,7 +1,7 @@
 //! What is taken out of a request's headers and what is put in, and the same on the way back (CONTRACT, section 4).
 //!
 //! Names are compared in lower case with `_` read as `-`: many app servers make one variable of both (RFC 3875,
-//! section 4.1.18).
+//! section 4.1.18), and some (lighttpd, older Apache) of every other mark that a name may hold.
 
 use http::HeaderMap;
 use http::header::{
@@ -54,7 +54,7 @@ const REPLACED: [&str; 5] = [
 /// The names that are guarded besides those above: the operator's.
 #[derive(Clone, Debug, Default)]
 pub struct Guarded {
-    /// Lower case, with `-` for `_`.
+    /// Lower case, with `-` for every other mark.
     names: Vec<String>,
 }
 
@@ -63,7 +63,7 @@ impl Guarded {
     #[must_use]
     pub fn new<'a>(names: impl Iterator<Item = &'a HeaderName>) -> Self {
         Self {
-            names: names.map(|name| name.as_str().replace('_', "-")).collect(),
+            names: names.map(|name| as_read(name.as_str())).collect(),
         }
     }
 
@@ -98,6 +98,10 @@ impl Guarded {
             goes.extend(named_by_connection(headers));
         }
         goes.extend(headers.keys().filter(|name| is_hop_by_hop(name)).cloned());
+        // RFC 9112, section 6.3: the coding counts, and a length beside it is not passed on.
+        if headers.contains_key(TRANSFER_ENCODING) {
+            goes.push(CONTENT_LENGTH);
+        }
         for name in goes {
             headers.remove(name);
         }
@@ -151,8 +155,8 @@ impl Guarded {
         if !may_be && self.names.is_empty() {
             return false;
         }
-        if name.contains('_') {
-            let read = name.replace('_', "-");
+        if name.bytes().any(|byte| is_mark(byte) && byte != b'-') {
+            let read = as_read(name);
             return REPLACED.contains(&read.as_str()) || self.is_guarded_reading(&read, peer_is_trusted);
         }
         self.is_guarded_reading(name, peer_is_trusted)
@@ -164,6 +168,18 @@ impl Guarded {
             || self.names.iter().any(|guarded| guarded == name)
             || (!peer_is_trusted && is_a_proxys_word(name))
     }
+}
+
+/// What a name may hold besides letters and digits (RFC 9110, section 5.6.2).
+const fn is_mark(byte: u8) -> bool {
+    !byte.is_ascii_alphanumeric()
+}
+
+/// A name as an app server may read it that makes one of all marks.
+fn as_read(name: &str) -> String {
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect()
 }
 
 /// What only a proxy may say: `X-Forwarded-*` beyond what we set, the original address, rewriting.
@@ -273,6 +289,10 @@ mod tests {
             "x-forwarded_host",
             "X_Forwarded-Proto",
             "X_Request_Id",
+            "X.Forwarded.User",
+            "x!vestibule~assertion",
+            "Token+User",
+            "X.Forwarded.For",
         ] {
             for trusted in [false, true] {
                 assert!(

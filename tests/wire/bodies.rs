@@ -88,6 +88,14 @@ fn an_answer_that_broke_off_is_not_whole_to_the_client_either() {
 }
 
 #[test]
+fn an_answer_with_both_lengths_is_whole_by_its_coding() {
+    let wire = Wire::start();
+    let answer = wire.signed_in("GET /both-lengths", &[]);
+    assert_eq!(answer.field("content-length"), None);
+    assert_eq!(dechunked(&answer.head, &answer.body), b"abcdef");
+}
+
+#[test]
 fn an_early_answer_is_passed_on() {
     let wire = Wire::start();
     let mut client = wire.connect();

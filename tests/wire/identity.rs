@@ -79,6 +79,7 @@ fn spoofed() -> Vec<String> {
             name.to_uppercase(),
             name.replace('-', "_"),
             title.replacen('-', "_", 1),
+            name.replace('-', "."),
         ] {
             fields.push(format!("{spelling}: evil"));
             fields.push(format!("{spelling}: evil2"));
