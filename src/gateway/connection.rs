@@ -1,12 +1,13 @@
 //! Client connections and tunnels under watch: a session that ends, or a gateway that drains, ends what it carries.
 //!
-//! A request costs the watch nothing but a pointer comparison: each thread looks over its own connections once a second
-//! instead of every answer waiting for its session's signal.
+//! A request costs the watch nothing but a pointer comparison: each thread looks over its own connections four times a
+//! second instead of every answer waiting for its session's signal.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Context;
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 
@@ -25,6 +26,11 @@ pub struct ClientConnection {
     /// Who may end it.
     pub watch: Arc<Watch>,
 }
+
+/// How often each thread looks: with the poll of the store's feed, who was deactivated is out within a second.
+pub const LOOK: Duration = Duration::from_millis(250);
+/// Looks after which an answer that is no stream is cut.
+const PATIENCE: u8 = 4;
 
 /// What the watch tells a connection or tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +82,11 @@ impl Watch {
 
     /// The answer under way is a stream that need not end.
     pub fn carries_stream(&self) {
-        self.is_stream.store(true, Ordering::Relaxed);
+        self.is_stream.store(true, Ordering::SeqCst);
+        // It began while the gateway drained: either it is seen here or by `Watchman::drain`.
+        if self.order.load(Ordering::SeqCst) == DRAIN {
+            self.order(CUT);
+        }
     }
 
     /// The answer is finished.
@@ -86,7 +96,7 @@ impl Watch {
     }
 
     fn order(&self, order: u8) {
-        self.order.fetch_max(order, Ordering::Release);
+        self.order.fetch_max(order, Ordering::SeqCst);
         self.waker.wake();
     }
 
@@ -131,11 +141,14 @@ impl Watchman {
         }
     }
 
-    /// Looks over everything; called every second. What carries an ended session's answer is cut at the second look, so that
-    /// a short answer under way still arrives.
+    /// Looks over everything; called every [`LOOK`]. A stream of an ended session is cut at once, another answer after a
+    /// second, so that a short one under way still arrives.
     pub fn look(&self, now: UnixTime) {
         for watch in self.lock().values() {
-            if watch.has_ended(now) && watch.seen_ended.fetch_add(1, Ordering::Relaxed) > 0 {
+            let is_over = watch.has_ended(now)
+                && (watch.is_stream.load(Ordering::Relaxed)
+                    || watch.seen_ended.fetch_add(1, Ordering::Relaxed) >= PATIENCE);
+            if is_over {
                 watch.order(CUT);
             }
         }
@@ -145,12 +158,10 @@ impl Watchman {
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
         for watch in self.lock().values() {
-            let order = if watch.is_stream.load(Ordering::Relaxed) {
-                CUT
-            } else {
-                DRAIN
-            };
-            watch.order(order);
+            watch.order(DRAIN);
+            if watch.is_stream.load(Ordering::SeqCst) {
+                watch.order(CUT);
+            }
         }
     }
 

@@ -21,7 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{ClientConnection, Order, Watch, Watchman};
+use super::connection::{ClientConnection, LOOK, Order, Watch, Watchman};
 use super::stream::{Phase, TimedStream};
 use super::upstream::Upstream;
 use super::{Shared, Thread, handle};
@@ -226,15 +226,15 @@ fn carrier(number: usize, shared: &Arc<Shared>, keepalive: Duration) -> io::Resu
     })
 }
 
-/// One thread's work: takes connections in, and looks after all of them once a second.
+/// One thread's work: takes connections in, and looks after all of them.
 async fn carry(
     mut arrivals: UnboundedReceiver<StdStream>,
     thread: Arc<Thread>,
     open: Arc<AtomicUsize>,
     keepalive: Duration,
 ) {
-    let mut every_second = tokio::time::interval(Duration::from_secs(1));
-    every_second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             arrived = arrivals.recv() => {
@@ -248,7 +248,7 @@ async fn carry(
                     drop(guest);
                 });
             }
-            _ = every_second.tick() => {
+            _ = looks.tick() => {
                 thread.upstream.sweep();
                 thread.watchman.look(UnixTime::now());
             }

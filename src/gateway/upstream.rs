@@ -127,7 +127,7 @@ impl Upstream {
         idle.push_back((sender, Instant::now()));
     }
 
-    /// Closes what has idled too long; called every second.
+    /// Closes what has idled too long; called now and then.
     pub fn sweep(&self) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         while idle

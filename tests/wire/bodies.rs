@@ -139,7 +139,7 @@ fn events_arrive_as_they_are_sent() {
     // The watch ends it when the session ends.
     end_all_sessions(&wire);
     assert!(
-        client.closes_within(Duration::from_secs(5)),
+        client.closes_within(Duration::from_secs(1)),
         "the stream outlived its session"
     );
 }
@@ -183,7 +183,7 @@ fn a_websocket_echoes_and_ends_with_its_session() {
     );
     end_all_sessions(&wire);
     assert!(
-        client.closes_within(Duration::from_secs(5)),
+        client.closes_within(Duration::from_secs(1)),
         "the WebSocket outlived its session"
     );
 }

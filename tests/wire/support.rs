@@ -130,7 +130,10 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>) {
                 thread::sleep(Duration::from_secs(4));
                 b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow".to_vec()
             }
-            "/sse" => {
+            "/sse" | "/slow-sse" => {
+                if path == "/slow-sse" {
+                    thread::sleep(Duration::from_millis(600));
+                }
                 drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"));
                 while stream.write_all(b"data: tick\n\n").is_ok() {
                     thread::sleep(Duration::from_millis(100));

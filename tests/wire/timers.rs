@@ -65,3 +65,24 @@ fn draining_finishes_what_is_under_way_and_ends_streams() {
     assert!(start.elapsed() < Duration::from_secs(15));
     assert!(std::net::TcpStream::connect(wire.gateway).is_err(), "still listening");
 }
+
+#[test]
+fn a_stream_that_begins_while_draining_ends_too() {
+    let wire = Wire::start();
+    let mut events = wire.connect();
+    events.send(
+        format!(
+            "GET /slow-sse HTTP/1.1\r\nHost: app.test\r\nCookie: {}\r\n\r\n",
+            wire.cookie
+        )
+        .as_bytes(),
+    );
+    std::thread::sleep(Duration::from_millis(200));
+    std::thread::scope(|scope| {
+        scope.spawn(|| wire.run(wire.instance.drain(Duration::from_secs(20))));
+        assert!(
+            events.closes_within(Duration::from_secs(4)),
+            "a stream of events outlived the drain"
+        );
+    });
+}
