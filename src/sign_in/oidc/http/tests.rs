@@ -67,7 +67,7 @@ fn ok(headers: &str, body: &[u8]) -> Vec<u8> {
 
 async fn answer_to(bytes: Vec<u8>) -> Result<Answer, NoAnswer> {
     let (address, _) = answers(bytes).await;
-    let client = client().waiting_at_most(Duration::from_secs(2));
+    let client = client().waiting_at_most(Duration::from_secs(8));
     ask(&client, &format!("http://{address}/x?y=z")).await
 }
 
@@ -112,7 +112,7 @@ async fn who_does_not_answer_in_time_is_not_waited_for() {
         let begun = Instant::now();
         let slow = ask(&client, &format!("http://{address}/")).await;
         assert!(matches!(slow, Err(NoAnswer::TooSlow(..))), "{slow:?}");
-        assert!(begun.elapsed() < Duration::from_secs(2));
+        assert!(begun.elapsed() < Duration::from_secs(5));
     }
 }
 
