@@ -36,6 +36,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 
 pub use self::control::Control;
 pub use self::gate::{Pass, Permitted, PublicRequest};
@@ -76,6 +77,8 @@ pub struct Shared {
     pages: Arc<Pages>,
     telemetry: Arc<Telemetry>,
     control: Control,
+    /// Room for forms, in bytes.
+    forms: Arc<Semaphore>,
     origin: String,
     public_host: HeaderValue,
     cookie_deletions: Vec<String>,
@@ -140,6 +143,7 @@ impl Shared {
             pages: lent.pages,
             telemetry: lent.telemetry,
             control: lent.control,
+            forms: Arc::new(Semaphore::new(own::FORMS_TOGETHER)),
             origin: settings.public.origin(),
             public_host: host_value(&settings.public.authority()),
             cookie_deletions,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, COOKIE};
 use http::{Method, Response, StatusCode};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::control::Step;
@@ -28,6 +29,8 @@ const ASSETS: &str = "/.vestibule/assets/";
 /// Largest form that is read, in bytes: an ID token with many groups fits.
 const FORM_LIMIT: usize = 1024 * 1024;
 const FORM_TIME: Duration = Duration::from_secs(10);
+/// Bytes of all forms that are being read or answered: strangers may send them, on as many connections as there are.
+pub const FORMS_TOGETHER: usize = 64 * FORM_LIMIT;
 
 /// Answers a request on one of our paths.
 pub async fn answer(
@@ -82,7 +85,7 @@ pub async fn answer(
         });
         return elsewhere.flatten().ok_or(Cause::Misdirected);
     }
-    let visit = visit(request, shared, asking, now).await?;
+    let (visit, _room) = visit(request, shared, asking, now).await?;
     shared
         .control
         .visit(step, visit, now)
@@ -118,7 +121,13 @@ async fn whoami(request: &StrictRequest, shared: &Shared, now: UnixTime) -> Resu
     ))
 }
 
-async fn visit(request: StrictRequest, shared: &Shared, asking: &Asking, now: UnixTime) -> Result<Visit, Cause> {
+/// What the request says, and the room that its form takes.
+async fn visit(
+    request: StrictRequest,
+    shared: &Shared,
+    asking: &Asking,
+    now: UnixTime,
+) -> Result<(Visit, Option<OwnedSemaphorePermit>), Cause> {
     let cookies = shared.gate.cookies().find(request.headers());
     if cookies.conflict {
         return Err(shared.cookie_conflict());
@@ -147,8 +156,14 @@ async fn visit(request: StrictRequest, shared: &Shared, asking: &Asking, now: Un
             kind.trim_ascii()
                 .eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
         });
-    let form = if is_form { Some(form(request).await?) } else { None };
-    Ok(Visit {
+    let (form, room) = if is_form {
+        let form = timeout(FORM_TIME, form(request, &shared.forms)).await;
+        let (form, room) = form.map_err(|_| Cause::Late)??;
+        (Some(form), Some(room))
+    } else {
+        (None, None)
+    };
+    let visit = Visit {
         method,
         query,
         form,
@@ -159,14 +174,29 @@ async fn visit(request: StrictRequest, shared: &Shared, asking: &Asking, now: Un
         cross_site,
         embedded,
         request_id: Arc::from(asking.id.as_str()),
-    })
+    };
+    Ok((visit, room))
 }
 
-async fn form(request: StrictRequest) -> Result<Bytes, Cause> {
-    match timeout(FORM_TIME, Limited::new(request.body, FORM_LIMIT).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Cause::TooLarge),
+/// Copied as it comes: a body in chunks of one byte would take many times its size.
+async fn form(request: StrictRequest, room: &Arc<Semaphore>) -> Result<(Bytes, OwnedSemaphorePermit), Cause> {
+    let take = |bytes: usize| {
+        let bytes = u32::try_from(bytes).map_err(|_| Cause::TooLarge)?;
+        Arc::clone(room)
+            .try_acquire_many_owned(bytes)
+            .map_err(|_| Cause::Unavailable)
+    };
+    let (mut body, mut form, mut taken) = (request.body, Vec::new(), take(0)?);
+    while let Some(frame) = body.frame().await {
         // It broke off: nobody is there to read the answer.
-        Ok(Err(_)) | Err(_) => Err(Cause::Late),
+        let Ok(data) = frame.map_err(|_| Cause::Late)?.into_data() else {
+            continue;
+        };
+        if form.len() + data.len() > FORM_LIMIT {
+            return Err(Cause::TooLarge);
+        }
+        taken.merge(take(data.len())?);
+        form.extend_from_slice(&data);
     }
+    Ok((form.into(), taken))
 }

@@ -1,5 +1,7 @@
 //! What a client gets (CONTRACT, section 5): people pages, programs problem+json, nobody the other's.
 
+use std::time::Duration;
+
 use crate::support::{Answer, Wire};
 
 fn asks(wire: &Wire, request_line: &str, fields: &[&str]) -> Answer {
@@ -311,4 +313,35 @@ fn pages_are_locked_down() {
     assert_eq!(answer.field("x-content-type-options"), Some("nosniff"));
     assert_eq!(answer.field("referrer-policy"), Some("same-origin"));
     assert_eq!(answer.field("cache-control"), Some("no-store"));
+}
+
+#[test]
+fn forms_of_strangers_take_a_bounded_room_all_together() {
+    let wire = Wire::start();
+    let post = |length: usize| {
+        format!(
+            "POST /oidc/callback HTTP/1.1\r\nHost: app.test\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n"
+        )
+    };
+    let most = 1 << 20;
+    let mut held: Vec<_> = (0..70)
+        .map(|_| {
+            let mut client = wire.connect();
+            client.send(post(most).as_bytes());
+            client.send(&vec![b'a'; most - 1]);
+            client
+        })
+        .collect();
+    let refused = held
+        .iter_mut()
+        .map(|client| client.closes_within(Duration::from_millis(10)))
+        .filter(|closed| *closed)
+        .count();
+    assert!((1..70).contains(&refused), "{refused} were refused");
+    drop(held);
+    let too_large = [post(most + 1).into_bytes(), vec![b'a'; most + 1]].concat();
+    assert_eq!(wire.raw(&too_large).status, 413);
+    std::thread::sleep(Duration::from_millis(500));
+    let small = [post(7).into_bytes(), b"state=x".to_vec()].concat();
+    assert_eq!(wire.raw(&small).status, 400, "room is given back");
 }
