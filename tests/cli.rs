@@ -240,6 +240,7 @@ fn people_are_managed_from_a_shell() {
 #[test]
 fn who_changed_what_goes_to_the_audit_log_from_a_shell_too() {
     let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &[], &["users", "list"]);
     let said = run(folder.path(), &[], &["users", "add", "ada@example.com"]);
     let event: Value = serde_json::from_str(said.err.lines().next().unwrap()).unwrap();
     assert_eq!(
@@ -263,6 +264,14 @@ fn keys_are_listed_and_rotated() {
     let said = run(folder.path(), &other, &["keys", "rotate"]);
     assert_eq!(said.code, Some(1));
     assert!(said.err.contains("VESTIBULE_SECRET_KEY"), "{}", said.err);
+}
+
+#[test]
+fn a_command_that_made_the_database_says_so_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = || run(folder.path(), &[], &["users", "list"]).err;
+    assert!(list().contains("vestibule.db was made"));
+    assert_eq!(list(), "");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::config::{self, LogFormat, StoreSettings};
+use crate::config::{self, Database, LogFormat, StoreSettings};
 use crate::store::{Store, StoreError};
 use crate::telemetry;
 
@@ -127,6 +127,10 @@ fn with_store(
     }
     let done = on_a_runtime(async {
         let store = Store::open(&settings.database).await?.patient();
+        if let (true, Database::Sqlite(file)) = (store.newly_made(), &settings.database) {
+            // Whoever is in another folder than the gateway's should not take an empty database for the gateway's.
+            output::to_stderr(format_args!("there was no database: {} was made", file.display()));
+        }
         let done = command(&settings, &store).await;
         store.close().await;
         done
