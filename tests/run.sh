@@ -43,6 +43,8 @@ install_packages() {
             --no-install-recommends "${missing[@]}" >"$scratch/apt.log" 2>&1 || { cat "$scratch/apt.log" >&2; die "apt-get"; }
     fi
     node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' || die "Node 20 or newer is needed, $(node --version) is here"
+    # From 1.21 on, Go brings the version that a go.mod asks for.
+    [ "$(go env GOVERSION | sed 's/^go1\.\([0-9]*\).*/\1/')" -ge 21 ] || die "Go 1.21 or newer is needed, $(go version) is here"
 }
 
 # A built one where there is one (it takes minutes to compile), checked against its hash; else from source.
