@@ -12,7 +12,7 @@ say() { printf '\n== %s\n' "$*"; }
 die() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 1; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 has() { command -v "$1" >/dev/null 2>&1; }
-postgres_bin() { ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1; }
+postgres_bin() { find /usr/lib/postgresql/*/bin -maxdepth 0 2>/dev/null | sort -V | tail -n 1; }
 
 scratch=$(mktemp -d)
 cleanup() {
@@ -93,7 +93,8 @@ say "formatting"
 cargo fmt --all --check
 
 say "licences, bans, sources"
-cargo deny --locked check licenses bans sources
+# An exception whose crate is gone is taken off the list.
+cargo deny --locked check -D unmatched-skip -D license-not-encountered licenses bans sources
 
 say "clippy"
 cargo clippy --locked --all-targets -- -D warnings
