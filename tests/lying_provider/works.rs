@@ -393,3 +393,23 @@ async fn implicit_needs_no_token_endpoint() {
     .await;
     gets_in(&house, "no token endpoint").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_need_new_keys_at_once_one_asks_for_them() {
+    let house = House::implicit().await;
+    gets_in(&house, "before").await;
+    let before = house.provider.read(|state| state.heard("/jwks"));
+    house.provider.change(|state| {
+        state.key = Arc::new(SigningKey::p256());
+        state.kid = Some("k2".into());
+        state.jwks = jwks(&[state.key.jwk_named("k2")]).after(Duration::from_millis(500));
+    });
+    let each = (0..10).map(|_| async { house.sign_in().await.1.status });
+    let answers = futures_util::future::join_all(each).await;
+    assert!(
+        answers.iter().all(|status| *status == StatusCode::SEE_OTHER),
+        "{answers:?}"
+    );
+    // Whoever came only after the first answer found the keys there.
+    assert_eq!(house.provider.read(|state| state.heard("/jwks")) - before, 1);
+}
