@@ -20,3 +20,4 @@ pub mod session;
 pub mod sign_in;
 pub mod store;
 pub mod telemetry;
+pub mod trust;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every room may use these; among themselves only as `ARROWS` says.
-const LEAVES: &[&str] = &["clock", "config", "jose", "person", "seal", "telemetry"];
+const LEAVES: &[&str] = &["clock", "config", "jose", "person", "seal", "telemetry", "trust"];
 
 /// What a room may use besides the leaves. A room that is not here does not exist.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("person", &[]),
     ("seal", &[]),
     ("telemetry", &["clock", "config", "person"]),
+    ("trust", &[]),
     ("config", &["clock", "person", "seal"]),
     ("jose", &["clock"]),
     ("pages", &[]),

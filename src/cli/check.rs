@@ -6,13 +6,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use super::output::{self, to_stdout};
 use super::{CommandError, on_a_runtime};
 use crate::config::{self, Database, Loaded, Problems, SecretKeys, Settings};
 use crate::directory;
+use crate::gateway;
 use crate::sign_in::oidc::{Finding, probe};
 use crate::store::{Store, StoreError};
 
@@ -233,14 +232,15 @@ fn try_secret_keys(settings: &Settings, folder_is_there: bool, report: &mut Repo
 }
 
 async fn try_upstream(settings: &Settings, report: &mut Report) {
-    let authority = settings.upstream.authority.as_str();
-    let outcome = match tokio::time::timeout(PATIENCE, ask_upstream(settings)).await {
-        Ok(Ok(status)) => Ok(format!("{authority} answers ({status})")),
+    let upstream = &settings.upstream;
+    let outcome = match tokio::time::timeout(PATIENCE, gateway::probe(upstream, settings.ca_file.as_deref())).await {
+        Ok(Ok(status)) => Ok(format!("{upstream} answers (status {})", status.as_u16())),
         Ok(Err(error)) => Err(format!(
-            "{authority}: {error}; start the app, or put its address into VESTIBULE_UPSTREAM"
+            "{upstream}: {}; start the app, or put its address into VESTIBULE_UPSTREAM",
+            output::visible(&error)
         )),
         Err(_) => Err(format!(
-            "{authority} does not answer within {} s; look whether the app is well, or put its address into \
+            "{upstream} does not answer within {} s; look whether the app is well, or put its address into \
              VESTIBULE_UPSTREAM",
             PATIENCE.as_secs()
         )),
@@ -249,31 +249,6 @@ async fn try_upstream(settings: &Settings, report: &mut Report) {
         of: "upstream",
         outcome,
     });
-}
-
-/// The status line of the app's answer to a request that asks for nothing.
-async fn ask_upstream(settings: &Settings) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(settings.upstream.authority.as_str()).await?;
-    let request = format!(
-        "HEAD / HTTP/1.1\r\nHost: {}\r\nUser-Agent: vestibule-check\r\nConnection: close\r\n\r\n",
-        settings.upstream.host()
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    while !answer.contains(&b'\n') && answer.len() < 1_000 {
-        if stream.read_buf(&mut answer).await? == 0 {
-            break;
-        }
-    }
-    let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    if line.starts_with(b"HTTP/1.") {
-        let line = String::from_utf8_lossy(line);
-        let status: String = line.split(' ').nth(1).unwrap_or_default().chars().take(3).collect();
-        Ok(output::visible(&format!("status {status}")))
-    } else {
-        let wrong = "what listens there does not speak HTTP/1.1 without TLS";
-        Err(std::io::Error::new(std::io::ErrorKind::InvalidData, wrong))
-    }
 }
 
 impl Report {

@@ -25,6 +25,7 @@ use crate::sign_in::{CannotStart, ProviderState, SignIn};
 use crate::store::{Store, StoreError};
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::{AccessLog, Health, Telemetry};
+use crate::trust::CannotTrust;
 
 /// Threads of the control plane: sign-ins, SQL, keys, operations.
 const CONTROL_THREADS: usize = 2;
@@ -82,7 +83,7 @@ async fn serve(
     let begun = Instance::start(&settings, Arc::clone(&telemetry), UnixTime::now()).await?;
     let instance = started.get_or_init(|| begun);
     health.serving();
-    tracing::info!(listen = ?instance.addresses(), ops = %settings.ops_listen, public_url = settings.public.origin(), upstream = %settings.upstream.authority, "serving");
+    tracing::info!(listen = ?instance.addresses(), ops = %settings.ops_listen, public_url = settings.public.origin(), upstream = %settings.upstream, "serving");
 
     let mut reloader = Reloader::new(settings, Arc::clone(instance.entry()), Some(log));
     while signals.next().await == Told::Reload {
@@ -118,6 +119,8 @@ pub enum StartError {
     NoKey(#[from] NoKey),
     #[error(transparent)]
     Certificate(#[from] CannotUse),
+    #[error("VESTIBULE_CA_FILE: {0}")]
+    Trust(#[from] CannotTrust),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -232,7 +235,7 @@ impl Instance {
         };
         let running = Running::start(
             listeners,
-            &Shared::new(settings, lent),
+            &Shared::new(settings, lent)?,
             settings.threads,
             settings.keepalive,
         )?;

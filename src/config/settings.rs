@@ -108,7 +108,9 @@ impl Settings {
 /// The app behind.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    /// `host:port` to connect to; an IPv6 address in brackets.
+    /// How it is spoken to.
+    pub scheme: UpstreamScheme,
+    /// `host:port` to connect to; an IPv6 address in brackets. Of a Unix socket `localhost:80`.
     pub authority: http::uri::Authority,
     /// From the last byte of the request body to the response head.
     pub timeout: Duration,
@@ -123,7 +125,36 @@ impl Upstream {
     #[must_use]
     pub fn host(&self) -> &str {
         let authority = self.authority.as_str();
-        authority.strip_suffix(":80").unwrap_or(authority)
+        let default = if self.scheme == UpstreamScheme::Https {
+            ":443"
+        } else {
+            ":80"
+        };
+        authority.strip_suffix(default).unwrap_or(authority)
+    }
+}
+
+/// How the app is spoken to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamScheme {
+    /// HTTP/1.1 over TCP.
+    Http,
+    /// Over TLS; HTTP/2 where the app offers it (ALPN).
+    Https,
+    /// HTTP/2 with prior knowledge over TCP (RFC 9113, section 3.3).
+    H2c,
+    /// HTTP/1.1 over the Unix socket at this path.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.scheme {
+            UpstreamScheme::Http => write!(f, "http://{}", self.authority),
+            UpstreamScheme::Https => write!(f, "https://{}", self.authority),
+            UpstreamScheme::H2c => write!(f, "h2c://{}", self.authority),
+            UpstreamScheme::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
     }
 }
 

@@ -194,7 +194,7 @@ const TEAMS: &str = "team membership";
 #[rustfmt::skip]
 pub static SETTINGS: &[Setting] = &[
     Setting::new("VESTIBULE_UPSTREAM", App, Url, Words("required"),
-        "Origin of the app: `http://host:port`. A path, query or user part is an error.")
+        "Origin of the app: `http://host:port`; `https://…` (HTTP/2 where the app offers it), `h2c://…` (HTTP/2 without TLS), `unix:/path`. A path, query or user part is an error.")
         .example("http://127.0.0.1:8080"),
     Setting::new("VESTIBULE_UPSTREAM_TIMEOUT", App, Seconds, Is("300"),
         "Seconds from the last byte of the request body to the response head; then 504. While bytes move it does not run; bodies and WebSockets have no limit."),

@@ -7,11 +7,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use hyper::client::conn::http1::SendRequest;
 
 use super::exchange::{Exchange, Movement};
 use super::headers::Guarded;
-use super::upstream::Upstream;
+use super::upstream::{Sender, Upstream};
 
 /// A body, in either direction.
 #[derive(Debug)]
@@ -37,10 +36,21 @@ pub struct Up {
 pub struct Down {
     inner: Incoming,
     /// Goes back to the pool at the end of the body.
-    sender: Option<(SendRequest<Body>, Arc<Upstream>)>,
+    sender: Option<(Sender, Arc<Upstream>)>,
     guarded: Arc<Guarded>,
     /// Told of the end, by being dropped, and of the bytes.
     exchange: Box<Exchange>,
+}
+
+/// Why a body ends before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The other side broke off.
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    /// The session it was for has ended, or the gateway drains.
+    #[error("the session ended")]
+    Ended,
 }
 
 impl Body {
@@ -70,7 +80,7 @@ impl Body {
     #[must_use]
     pub fn down(
         inner: Incoming,
-        sender: SendRequest<Self>,
+        sender: Sender,
         upstream: Arc<Upstream>,
         guarded: Arc<Guarded>,
         exchange: Box<Exchange>,
@@ -98,9 +108,9 @@ impl Down {
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self.get_mut() {
             Self::Own(bytes, exchange) => {
                 let bytes = bytes.take();
@@ -112,9 +122,14 @@ impl HttpBody for Body {
             Self::Up(up) => {
                 let frame = ready!(Pin::new(&mut up.inner).poll_frame(cx));
                 up.movement.moved();
-                Poll::Ready(frame.map(|frame| frame.map(|frame| without_smuggled(frame, &up.guarded))))
+                Poll::Ready(frame.map(|frame| Ok(without_smuggled(frame?, &up.guarded))))
             }
             Self::Down(down) => {
+                if down.exchange.is_cut(cx) {
+                    down.sender = None;
+                    down.exchange.broke();
+                    return Poll::Ready(Some(Err(Broken::Ended)));
+                }
                 let frame = ready!(Pin::new(&mut down.inner).poll_frame(cx));
                 match &frame {
                     Some(Ok(frame)) => {
@@ -131,7 +146,7 @@ impl HttpBody for Body {
                     }
                     None => down.give_back(),
                 }
-                Poll::Ready(frame.map(|frame| frame.map(|frame| without_smuggled(frame, &down.guarded))))
+                Poll::Ready(frame.map(|frame| Ok(without_smuggled(frame?, &down.guarded))))
             }
         }
     }

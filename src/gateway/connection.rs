@@ -80,6 +80,11 @@ impl Watch {
         self.carries.store(true, Ordering::Relaxed);
     }
 
+    /// Finish what is under way.
+    pub fn drain(&self) {
+        self.order(DRAIN);
+    }
+
     /// The answer under way is a stream that need not end.
     pub fn carries_stream(&self) {
         self.is_stream.store(true, Ordering::SeqCst);

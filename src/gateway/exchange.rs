@@ -4,15 +4,17 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Context;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::RequestId;
-use super::connection::ClientConnection;
+use super::connection::{ClientConnection, Order, Watch, Watching, Watchman};
 use super::path::Class;
 use crate::person::UserId;
+use crate::session::Session;
 use crate::telemetry::{AccessEntry, RequestClass, Telemetry};
 
 /// One request and its answer.
@@ -26,6 +28,8 @@ pub struct Exchange {
     upstream: Option<Duration>,
     bytes: u64,
     broken: bool,
+    /// Over HTTP/2 an answer has a watch of its own; over HTTP/1.1 the connection's serves.
+    watched: Option<(Arc<Watch>, Watching)>,
     /// Only where the access log is on.
     line: Option<Line>,
 }
@@ -54,6 +58,7 @@ impl Exchange {
             upstream: None,
             bytes: 0,
             broken: false,
+            watched: None,
             line: None,
         })
     }
@@ -107,6 +112,39 @@ impl Exchange {
         self.broken = true;
     }
 
+    /// From now on an answer on behalf of `session` is under way: it ends with it.
+    pub fn carries(&mut self, session: &Arc<Session>, watchman: &Arc<Watchman>) {
+        if self.connection.phase.is_http2() {
+            let watch = Arc::new(Watch::default());
+            watch.carry(session);
+            let watching = watchman.watch(&watch);
+            self.watched = Some((watch, watching));
+        } else {
+            self.connection.watch.carry(session);
+        }
+    }
+
+    /// The answer is a stream that need not end: a drain ends it.
+    pub fn carries_stream(&mut self, watchman: &Arc<Watchman>) {
+        if self.connection.phase.is_http2() {
+            let (watch, _) = self.watched.get_or_insert_with(|| {
+                let watch = Arc::new(Watch::default());
+                let watching = watchman.watch(&watch);
+                (watch, watching)
+            });
+            watch.carries_stream();
+        } else {
+            self.connection.watch.carries_stream();
+        }
+    }
+
+    /// Whether the answer must end now; the task is woken when that changes. Over HTTP/1.1 the connection sees to it.
+    pub fn is_cut(&self, cx: &Context<'_>) -> bool {
+        self.watched
+            .as_ref()
+            .is_some_and(|(watch, _)| watch.poll(cx) == Some(Order::Cut))
+    }
+
     /// The connection this is a request of.
     #[must_use]
     pub fn connection(&self) -> &Arc<ClientConnection> {
@@ -117,7 +155,9 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.connection.phase.idle();
-        self.connection.watch.end_of_answer();
+        if !self.connection.phase.is_http2() {
+            self.connection.watch.end_of_answer();
+        }
         self.telemetry.request(self.class, self.status, self.upstream);
         if let Some(line) = self.line.take() {
             self.telemetry.access(AccessEntry {

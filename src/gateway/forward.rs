@@ -54,12 +54,17 @@ pub async fn forward(
             headers.insert(name.clone(), value.clone());
         }
         exchange.on_behalf_of(&session.claims().sub);
-        exchange.connection().watch.carry(session);
+        exchange.carries(session, &thread.watchman);
     }
     if !shared.preserve_host {
         headers.insert(HOST, shared.upstream_host.clone());
     } else if !headers.contains_key(HOST) {
-        headers.insert(HOST, shared.public_host.clone());
+        // Of HTTP/2 it is the authority, as received; HTTP/1.0 may know none.
+        let authority = parts
+            .uri
+            .authority()
+            .and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+        headers.insert(HOST, authority.unwrap_or_else(|| shared.public_host.clone()));
     }
     if websocket {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -74,11 +79,13 @@ pub async fn forward(
     {
         parts.uri = http::Uri::from(target);
     }
+    let was_http2 = parts.version == Version::HTTP_2;
     parts.version = Version::HTTP_11;
 
     let has_body = !strict.body.is_end_stream() && !bare;
     let (body, movement) = if has_body {
-        if chunked {
+        // Over HTTP/2 a body may come without a length; HTTP/1.1 needs the framing said.
+        if chunked || (was_http2 && !parts.headers.contains_key(CONTENT_LENGTH)) {
             headers_of(&mut parts).insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let movement = Movement::new();
@@ -94,7 +101,7 @@ pub async fn forward(
     };
 
     let started = Instant::now();
-    let answer = send(Request::from_parts(parts, body), thread, movement.as_deref()).await;
+    let answer = send(Request::from_parts(parts, body), thread, movement.as_deref(), websocket).await;
     exchange.upstream_took(started.elapsed());
     let (answer, connection) = match answer {
         Ok(answered) => answered,
@@ -129,7 +136,7 @@ fn down(
     answer: Response<Incoming>,
     connection: Connection,
     thread: &Arc<Thread>,
-    exchange: Box<Exchange>,
+    mut exchange: Box<Exchange>,
 ) -> Response<Body> {
     let (mut parts, body) = answer.into_parts();
     parts.extensions.clear();
@@ -140,7 +147,7 @@ fn down(
         .get(CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
     {
-        exchange.connection().watch.carries_stream();
+        exchange.carries_stream(&thread.watchman);
     }
     let body = Body::down(
         body,
@@ -158,16 +165,18 @@ async fn send(
     mut request: Request<Body>,
     thread: &Thread,
     movement: Option<&Movement>,
+    upgrade: bool,
 ) -> Result<(Response<Incoming>, Connection), Cause> {
     let limit = thread.shared.upstream_timeout;
-    let mut connection = match thread.upstream.idle() {
+    let mut connection = match thread.upstream.ready(upgrade) {
         Some(connection) => connection,
-        None => connect(thread).await?,
+        None => connect(thread, upgrade).await?,
     };
+    connection.fit(&mut request);
     let mut again =
         (connection.reused && movement.is_none() && is_idempotent(request.method())).then(|| copy(&request));
     loop {
-        let Some(answer) = within(connection.sender.try_send_request(request), movement, limit).await else {
+        let Some(answer) = within(connection.sender.try_send(request), movement, limit).await else {
             tracing::warn!(seconds = limit.as_secs(), "the upstream did not answer in time");
             return Err(Cause::UpstreamLate);
         };
@@ -179,7 +188,8 @@ async fn send(
         match handed_back.or_else(|| again.take()) {
             Some(next) if connection.reused => {
                 request = next;
-                connection = connect(thread).await?;
+                connection = connect(thread, upgrade).await?;
+                connection.fit(&mut request);
             }
             _ => {
                 let error = failed.into_error();
@@ -194,9 +204,9 @@ async fn send(
     }
 }
 
-async fn connect(thread: &Thread) -> Result<Connection, Cause> {
-    thread.upstream.connect().await.map_err(|error| {
-        tracing::warn!(%error, upstream = thread.shared.upstream_authority, "the upstream cannot be reached");
+async fn connect(thread: &Thread, upgrade: bool) -> Result<Connection, Cause> {
+    thread.upstream.connect(upgrade).await.map_err(|error| {
+        tracing::warn!(%error, upstream = ?thread.upstream.way(), "the upstream cannot be reached");
         Cause::Upstream("cannot be reached")
     })
 }

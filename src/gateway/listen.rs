@@ -6,15 +6,15 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -29,6 +29,13 @@ use crate::clock::UnixTime;
 
 /// Head of a request, request line included, in bytes.
 const HEAD_SIZE: usize = 64 * 1024;
+const HEAD_SIZE_HTTP2: u32 = 64 * 1024;
+/// Streams of one HTTP/2 connection at once.
+const MOST_STREAMS: u32 = 128;
+/// What a client may send on a stream before we take it, in bytes.
+const WINDOW: u32 = 256 * 1024;
+/// What we hold for a stream whose client takes nothing, in bytes.
+const SEND_BUFFER: usize = 256 * 1024;
 /// Client connections at once, if the system's limit of open files does not say less.
 const MOST_CONNECTIONS: usize = 100_000;
 
@@ -211,7 +218,7 @@ fn carrier(number: usize, shared: &Arc<Shared>, keepalive: Duration) -> io::Resu
     let watchman = Arc::new(Watchman::default());
     let thread = Arc::new(Thread {
         shared: Arc::clone(shared),
-        upstream: Upstream::new(shared.upstream_authority.clone()),
+        upstream: Upstream::new(shared.way.clone()),
         watchman: Arc::clone(&watchman),
         ids: super::RequestIds::new(),
     });
@@ -280,16 +287,96 @@ async fn serve(stream: StdStream, thread: &Arc<Thread>, keepalive: Duration) -> 
     socket2::SockRef::from(&stream).set_tcp_keepalive(&tcp_keepalive)?;
 
     match &thread.shared.certificate {
-        None => serve_http(stream, address, thread, keepalive).await,
+        // Without TLS a connection says that it is HTTP/2 by its first bytes (RFC 9113, section 3.4). Believed of those
+        // who stand near: browsers do not do it, and what passes several readers should be read alike by all.
+        None => {
+            let near = address.ip().to_canonical().is_loopback() || thread.shared.forwarding.peer(address).trusted;
+            if near && begins_as_http2(&stream, keepalive).await? {
+                serve_http2(stream, address, thread, keepalive).await;
+            } else {
+                serve_http(stream, address, thread, keepalive).await;
+            }
+        }
         Some(certificate) => {
             // Boxed: of a connection's memory, the handshake's is needed for a moment only.
             if let Some(stream) = Box::pin(certificate.accept(stream)).await {
-                serve_http(stream, address, thread, keepalive).await;
+                if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                    serve_http2(stream, address, thread, keepalive).await;
+                } else {
+                    serve_http(stream, address, thread, keepalive).await;
+                }
             }
         }
     }
     Ok(())
 }
+
+/// Waits for the first bytes and leaves them where they are. No request begins like the preface but one with the method
+/// PRI, which is there for this alone.
+async fn begins_as_http2(stream: &TcpStream, keepalive: Duration) -> io::Result<bool> {
+    let mut first = [0; 4];
+    let peeked = tokio::time::timeout(keepalive, stream.peek(&mut first))
+        .await
+        .map_err(io::Error::from)??;
+    Ok(peeked == first.len() && first == *b"PRI ")
+}
+
+/// Serves HTTP/2. One connection is one thread: its streams share it.
+async fn serve_http2<S>(stream: S, address: SocketAddr, thread: &Arc<Thread>, keepalive: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let phase = Arc::new(Phase::of_http2());
+    let watch = Arc::new(Watch::default());
+    let _watching = thread.watchman.watch(&watch);
+    let connection = Arc::new(ClientConnection {
+        peer: thread.shared.forwarding.peer(address),
+        phase: Arc::clone(&phase),
+        watch: Arc::clone(&watch),
+    });
+    let stream = TimedStream::of_http2(stream, phase, keepalive, Arc::clone(&watch));
+    let for_streams = Arc::clone(thread);
+    let service = service_fn(move |request| handle(request, Arc::clone(&connection), Arc::clone(&for_streams)));
+    let served = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MOST_STREAMS)
+        .max_header_list_size(HEAD_SIZE_HTTP2)
+        // Streams that a client opens only to reset them (CVE-2023-44487), and those that we had to reset.
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(64)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(4 * WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20))
+        .serve_connection(TokioIo::new(stream), service);
+    drive!(served, watch);
+}
+
+/// Drives a connection until it ends or is told to. A macro, since hyper's connections share no trait.
+macro_rules! drive {
+    ($connection:expr, $watch:expr) => {{
+        let mut connection = pin!($connection);
+        let mut draining = false;
+        poll_fn(|cx| {
+            match $watch.poll(cx) {
+                Some(Order::Cut) => return Poll::Ready(()),
+                Some(Order::Drain) if !draining => {
+                    draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                _ => {}
+            }
+            connection.as_mut().poll(cx).map(|ended| {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a client connection ended");
+                }
+            })
+        })
+        .await;
+    }};
+}
+use drive;
 
 async fn serve_http<S>(stream: S, address: SocketAddr, thread: &Arc<Thread>, keepalive: Duration)
 where
@@ -312,22 +399,5 @@ where
         .half_close(false)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    let mut served = pin!(served);
-    let mut draining = false;
-    poll_fn(|cx| {
-        match watch.poll(cx) {
-            Some(Order::Cut) => return Poll::Ready(()),
-            Some(Order::Drain) if !draining => {
-                draining = true;
-                Pin::as_mut(&mut served).graceful_shutdown();
-            }
-            _ => {}
-        }
-        served.as_mut().poll(cx).map(|ended| {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a client connection ended");
-            }
-        })
-    })
-    .await;
+    drive!(served, watch);
 }

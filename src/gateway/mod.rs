@@ -44,6 +44,7 @@ pub use self::listen::{BindError, Listeners, Running};
 pub use self::redirect::redirect_to_https;
 pub use self::request::StrictRequest;
 pub use self::tls::{CannotUse, Certificate};
+pub use self::upstream::probe;
 
 use self::body::Body;
 use self::connection::{ClientConnection, Watchman};
@@ -56,7 +57,7 @@ use self::host::{Host, Hosts};
 use self::path::{Class, Paths};
 use self::request::Asker;
 use self::respond::Cause;
-use self::upstream::Upstream;
+use self::upstream::{Upstream, Way};
 use crate::clock::UnixTime;
 use crate::config::Settings;
 use crate::identity::KeyRing;
@@ -64,6 +65,7 @@ use crate::pages::Pages;
 use crate::session::Sessions;
 use crate::sign_in::return_to;
 use crate::telemetry::Telemetry;
+use crate::trust::CannotTrust;
 
 /// What every thread that carries requests shares; nothing in it waits.
 #[derive(Debug)]
@@ -84,7 +86,7 @@ pub struct Shared {
     cookie_deletions: Vec<String>,
     callback_path: String,
     logout_path: Option<String>,
-    upstream_authority: String,
+    way: Way,
     upstream_host: HeaderValue,
     upstream_timeout: Duration,
     preserve_host: bool,
@@ -111,8 +113,10 @@ pub struct Lent {
 
 impl Shared {
     /// Takes from the settings what requests are decided by.
-    #[must_use]
-    pub fn new(settings: &Settings, lent: Lent) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// If the CA file cannot be used.
+    pub fn new(settings: &Settings, lent: Lent) -> Result<Arc<Self>, CannotTrust> {
         let cookies = CookieNames::new(settings.public.cookie_name());
         let cookie_deletions = deletions(cookies.session(), settings.public.https, &settings.public.host);
         let own = [Some(settings.callback_path.clone()), settings.logout_path.clone()]
@@ -123,7 +127,7 @@ impl Shared {
             .chain(settings.allowed_origins.iter().cloned())
             .collect();
         let host_value = |host: &str| HeaderValue::from_str(host).unwrap_or_else(|_| HeaderValue::from_static(""));
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             hosts: Hosts::new(&settings.public, &settings.extra_hosts),
             paths: Paths::new(own, settings.public_paths.clone()),
             gate: Gate::new(
@@ -149,13 +153,13 @@ impl Shared {
             cookie_deletions,
             callback_path: settings.callback_path.clone(),
             logout_path: settings.logout_path.clone(),
-            upstream_authority: settings.upstream.authority.to_string(),
+            way: Way::new(&settings.upstream, settings.ca_file.as_deref())?,
             upstream_host: host_value(settings.upstream.host()),
             upstream_timeout: settings.upstream.timeout,
             preserve_host: settings.upstream.preserve_host,
             certificate: lent.certificate,
             hsts: settings.hsts,
-        })
+        }))
     }
 
     fn cookie_conflict(&self) -> Cause {

@@ -4,7 +4,7 @@
 //! the connection closed); what it leaves to us is refused here: no Host or two, a Host that is not the authority, codings
 //! other than `chunked`, CONNECT, TRACE, foreign absolute-form, paths with two meanings.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, Version};
 use hyper::body::{Body as _, Incoming};
@@ -40,6 +40,8 @@ pub enum Asker {
     Navigation,
     /// A program: never gets HTML.
     Program,
+    /// A gRPC client: reads a status in trailers only.
+    Grpc,
 }
 
 /// Why a request was not taken.
@@ -64,7 +66,10 @@ pub enum Refusal {
 
 /// Reads a request strictly; a refusal comes with who asked.
 pub fn read(request: Request<Incoming>, hosts: &Hosts, paths: &Paths) -> Result<StrictRequest, (Refusal, Asker)> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    if parts.version == Version::HTTP_2 {
+        join_cookies(&mut parts.headers);
+    }
     match examine(&parts, hosts, paths) {
         Ok((class, host, chunked)) => {
             let asker = asker(&parts);
@@ -175,6 +180,12 @@ impl StrictRequest {
 fn asker(parts: &Parts) -> Asker {
     let headers = &parts.headers;
     let reads = matches!(parts.method, Method::GET | Method::HEAD);
+    if headers
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+    {
+        return Asker::Grpc;
+    }
     if let Some(mode) = headers.get(SEC_FETCH_MODE) {
         if mode != "navigate" {
             return Asker::Program;
@@ -224,6 +235,8 @@ fn host_of(parts: &Parts, hosts: &Hosts) -> Result<Host, Refusal> {
     let mut fields = parts.headers.get_all(HOST).iter();
     let host = match (fields.next(), fields.next()) {
         (Some(host), None) => Some(host.to_str().map_err(|_| Refusal::Host)?),
+        // `:authority` stands for Host (RFC 9113, section 8.3.1).
+        (None, None) if parts.version == Version::HTTP_2 => Some(parts.uri.authority().ok_or(Refusal::Host)?.as_str()),
         // HTTP/1.0 knows no Host; such a client means the only app there is.
         (None, None) if parts.version < Version::HTTP_11 => None,
         _ => return Err(Refusal::Host),
@@ -239,6 +252,17 @@ fn host_of(parts: &Parts, hosts: &Hosts) -> Result<Host, Refusal> {
         && host.is_some_and(|host| host.eq_ignore_ascii_case(authority.as_str()))
         && which != Host::Foreign;
     if agrees { Ok(which) } else { Err(Refusal::Authority) }
+}
+
+/// The crumbs of HTTP/2 are one field before anybody reads it (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
 }
 
 fn is_chunked(parts: &Parts) -> Result<bool, Refusal> {

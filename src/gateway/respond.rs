@@ -126,6 +126,7 @@ pub fn answer(cause: &Cause, asker: Asker, realm: &str, request_id: &str, pages:
             })
         }
         Asker::Program => problem(status, title, &detail, request_id),
+        Asker::Grpc => return grpc(status, &detail),
     };
     let headers = response.headers_mut();
     match cause {
@@ -192,6 +193,28 @@ fn problem(status: StatusCode, title: &str, detail: &str, request_id: &str) -> R
         "no-store",
         Bytes::from(body.to_string()),
     )
+}
+
+/// Trailers only: a gRPC client reads no other body than its own messages
+/// (gRPC over HTTP/2, "Responses"; status codes as the gRPC project maps HTTP's).
+fn grpc(status: StatusCode, detail: &str) -> Response<Bytes> {
+    let code = match status {
+        StatusCode::UNAUTHORIZED => "16",
+        StatusCode::FORBIDDEN => "7",
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => "12",
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => "14",
+        _ => "13",
+    };
+    let mut response = Response::new(Bytes::new());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from_static(code));
+    if let Ok(message) =
+        HeaderValue::from_str(&percent_encoding::utf8_percent_encode(detail, percent_encoding::CONTROLS).to_string())
+    {
+        headers.insert("grpc-message", message);
+    }
+    response
 }
 
 fn sentence(words: &str) -> String {

@@ -1,50 +1,204 @@
-//! Connections to the app: a pool for each thread over hyper's own connection type.
+//! Connections to the app: a pool for each thread over hyper's own connection types.
 //!
 //! No lock is contended and no task is woken to hand a connection back: the body that ends puts its connection on a stack,
 //! the next request takes the youngest that is ready. A connection idles for less than the app's own limit (Node closes
-//! after five seconds).
+//! after five seconds). An HTTP/2 connection is one for the thread, shared by its requests.
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use http::header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING, USER_AGENT};
+use http::uri::{Authority, Scheme, Uri};
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::TlsConnector;
 
 use super::body::Body;
+use crate::config::{self, UpstreamScheme};
+use crate::trust::{self, CannotTrust};
 
 /// Below the idle limit of every app server that is known to us.
 const IDLE_LIMIT: Duration = Duration::from_secs(3);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// Before the next address of a name is tried beside the last (RFC 8305, section 5).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// Idle connections kept by one thread.
 const MOST_IDLE: usize = 1024;
 /// Largest head of an answer.
 const HEAD_LIMIT: usize = 256 * 1024;
 
+/// How the app is reached.
+#[derive(Clone)]
+pub enum Way {
+    /// HTTP/1.1 over TCP, to `host:port`.
+    Plain(String),
+    /// HTTP/2 with prior knowledge over TCP, to `host:port`.
+    H2c(String),
+    /// Over TLS, to `host:port`; HTTP/2 where the app offers it.
+    Tls {
+        /// `host:port`.
+        authority: String,
+        /// What the certificate must be for.
+        name: ServerName<'static>,
+        /// Offers HTTP/2 and HTTP/1.1.
+        connector: TlsConnector,
+        /// Offers HTTP/1.1 only: a WebSocket needs it.
+        http1: TlsConnector,
+    },
+    /// HTTP/1.1 over a Unix socket.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Debug for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Plain(authority) => write!(f, "http://{authority}"),
+            Self::H2c(authority) => write!(f, "h2c://{authority}"),
+            Self::Tls { authority, .. } => write!(f, "https://{authority}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Way {
+    /// From the settings.
+    ///
+    /// # Errors
+    /// If the CA file cannot be used.
+    pub fn new(upstream: &config::Upstream, ca_file: Option<&Path>) -> Result<Self, CannotTrust> {
+        let authority = upstream.authority.to_string();
+        Ok(match &upstream.scheme {
+            UpstreamScheme::Http => Self::Plain(authority),
+            UpstreamScheme::H2c => Self::H2c(authority),
+            UpstreamScheme::Unix(path) => Self::Unix(path.clone()),
+            UpstreamScheme::Https => {
+                let host = upstream.authority.host().trim_start_matches('[').trim_end_matches(']');
+                let name = ServerName::try_from(host.to_owned()).map_err(|error| CannotTrust::new(host, &error))?;
+                let connector = |protocols: &[&[u8]]| {
+                    trust::client(ca_file, protocols).map(|config| TlsConnector::from(Arc::new(config)))
+                };
+                Self::Tls {
+                    authority,
+                    name,
+                    connector: connector(&[b"h2", b"http/1.1"])?,
+                    http1: connector(&[b"http/1.1"])?,
+                }
+            }
+        })
+    }
+}
+
+/// Asks the app for `/` once, without identity; for `check`.
+///
+/// # Errors
+/// A sentence that says why there is no answer.
+pub async fn probe(upstream: &config::Upstream, ca_file: Option<&Path>) -> Result<StatusCode, String> {
+    let way = Way::new(upstream, ca_file).map_err(|error| error.to_string())?;
+    let mut connection = Upstream::new(way)
+        .connect(false)
+        .await
+        .map_err(|error| error.to_string())?;
+    let request = Request::head("/")
+        .header(HOST, upstream.host())
+        .header(USER_AGENT, "vestibule-check")
+        .body(Body::empty());
+    let mut request = request.map_err(|error| error.to_string())?;
+    connection.fit(&mut request);
+    match timeout(CONNECT_LIMIT, connection.sender.try_send(request)).await {
+        Ok(Ok(answer)) => Ok(answer.status()),
+        Ok(Err(failed)) => Err(failed.into_error().to_string()),
+        Err(_) => Err(format!("it does not answer within {} s", CONNECT_LIMIT.as_secs())),
+    }
+}
+
 /// One thread's way to the app.
 #[derive(Debug)]
 pub struct Upstream {
-    /// `host:port`.
-    authority: String,
-    idle: Mutex<VecDeque<(SendRequest<Body>, Instant)>>,
+    way: Way,
+    idle: Mutex<VecDeque<(http1::SendRequest<Body>, Instant)>>,
+    /// The HTTP/2 connection, if the app speaks it.
+    shared: Mutex<Option<http2::SendRequest<Body>>>,
+    /// One at a time makes the HTTP/2 connection.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+/// Sends a request.
+#[derive(Debug)]
+pub enum Sender {
+    /// One at a time.
+    One(http1::SendRequest<Body>),
+    /// Many at a time.
+    Many(http2::SendRequest<Body>),
+}
+
+impl Sender {
+    /// Sends one request; hands it back if it was never sent.
+    pub async fn try_send(
+        &mut self,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
+        match self {
+            Self::One(sender) => sender.try_send_request(request).await,
+            Self::Many(sender) => sender.try_send_request(request).await,
+        }
+    }
 }
 
 /// A connection to the app, and whether it has carried a request before.
 #[derive(Debug)]
 pub struct Connection {
-    /// Sends one request.
-    pub sender: SendRequest<Body>,
+    /// Sends the request.
+    pub sender: Sender,
     /// It may have been closed by the app while it lay idle.
     pub reused: bool,
+}
+
+impl Connection {
+    /// Writes a request as this connection's protocol has it: HTTP/2 knows no Host and no hop-by-hop fields (RFC 9113,
+    /// sections 8.2.2 and 8.3.1), HTTP/1.1 no authority in the target.
+    pub fn fit(&self, request: &mut Request<Body>) {
+        let many = matches!(self.sender, Sender::Many(_));
+        if many == request.uri().authority().is_some() {
+            return;
+        }
+        let mut uri = http::uri::Parts::default();
+        uri.path_and_query = request.uri().path_and_query().cloned();
+        let headers = request.headers_mut();
+        if many {
+            headers.remove(CONNECTION);
+            headers.remove(TRANSFER_ENCODING);
+            uri.authority = headers
+                .remove(HOST)
+                .and_then(|host| Authority::try_from(host.as_bytes()).ok());
+            uri.scheme = Some(Scheme::HTTP);
+        } else if let Some(host) = request
+            .uri()
+            .authority()
+            .and_then(|host| HeaderValue::from_str(host.as_str()).ok())
+        {
+            request.headers_mut().insert(HOST, host);
+        }
+        if let Ok(uri) = Uri::from_parts(uri) {
+            *request.uri_mut() = uri;
+        }
+        *request.version_mut() = if many { Version::HTTP_2 } else { Version::HTTP_11 };
+    }
 }
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreachable {
-    /// The name has no address, or nobody listens there.
+    /// The name has no address, nobody listens there, or its certificate is not good.
     #[error("cannot connect: {0}")]
     Connect(#[from] io::Error),
     /// Nobody answered in time.
@@ -56,19 +210,37 @@ pub enum Unreachable {
 }
 
 impl Upstream {
-    /// For the app at `host:port`.
+    /// For the app that is reached this way.
     #[must_use]
-    pub fn new(authority: String) -> Arc<Self> {
+    pub fn new(way: Way) -> Arc<Self> {
         Arc::new(Self {
-            authority,
+            way,
             idle: Mutex::default(),
+            shared: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
         })
     }
 
-    /// The youngest idle connection that is ready, if there is one.
+    /// How the app is reached.
     #[must_use]
-    pub fn idle(&self) -> Option<Connection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn way(&self) -> &Way {
+        &self.way
+    }
+
+    /// A connection that is there already: the shared one, or the youngest idle one that is ready. An `upgrade` needs one
+    /// for itself.
+    #[must_use]
+    pub fn ready(&self, upgrade: bool) -> Option<Connection> {
+        if !upgrade
+            && !matches!(self.way, Way::Plain(_) | Way::Unix(_))
+            && let Some(sender) = self.shared_one()
+        {
+            return Some(Connection {
+                sender: Sender::Many(sender),
+                reused: true,
+            });
+        }
+        let mut idle = lock(&self.idle);
         let mut not_yet = None;
         let found = loop {
             let Some((sender, since)) = idle.pop_back() else {
@@ -80,7 +252,10 @@ impl Upstream {
                 break None;
             }
             if sender.is_ready() {
-                break Some(Connection { sender, reused: true });
+                break Some(Connection {
+                    sender: Sender::One(sender),
+                    reused: true,
+                });
             }
             if !sender.is_closed() && not_yet.is_none() {
                 // Its last request is still being sent; it may become ready later.
@@ -93,34 +268,86 @@ impl Upstream {
         found
     }
 
-    /// A new connection.
-    pub async fn connect(&self) -> Result<Connection, Unreachable> {
-        let stream = timeout(CONNECT_LIMIT, TcpStream::connect(&self.authority))
+    fn shared_one(&self) -> Option<http2::SendRequest<Body>> {
+        let mut shared = lock(&self.shared);
+        if shared.as_ref().is_some_and(http2::SendRequest::is_closed) {
+            *shared = None;
+        }
+        shared.clone()
+    }
+
+    /// A new connection; of an app that speaks HTTP/2, the one that somebody else has just made.
+    pub async fn connect(&self, upgrade: bool) -> Result<Connection, Unreachable> {
+        timeout(CONNECT_LIMIT, self.connect_in_time(upgrade))
             .await
-            .map_err(|_| Unreachable::Timeout)??;
-        stream.set_nodelay(true)?;
-        let keepalive = socket2::TcpKeepalive::new()
-            .with_time(Duration::from_mins(1))
-            .with_interval(Duration::from_secs(15));
-        socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(HEAD_LIMIT)
+            .map_err(|_| Unreachable::Timeout)?
+    }
+
+    async fn connect_in_time(&self, upgrade: bool) -> Result<Connection, Unreachable> {
+        match &self.way {
+            // What speaks HTTP/2 with prior knowledge mostly speaks HTTP/1.1 on the same port; WebSockets need it.
+            Way::H2c(authority) if upgrade => one(tcp(authority).await?).await,
+            Way::Tls {
+                authority, name, http1, ..
+            } if upgrade => one(http1.connect(name.clone(), tcp(authority).await?).await?).await,
+            Way::Plain(authority) => one(tcp(authority).await?).await,
+            Way::Unix(path) => one(UnixStream::connect(path).await?).await,
+            Way::H2c(authority) => {
+                let _turn = self.connecting.lock().await;
+                match self.shared_one() {
+                    Some(sender) => Ok(Connection {
+                        sender: Sender::Many(sender),
+                        reused: false,
+                    }),
+                    None => self.many(tcp(authority).await?).await,
+                }
+            }
+            Way::Tls {
+                authority,
+                name,
+                connector,
+                ..
+            } => {
+                let stream = connector.connect(name.clone(), tcp(authority).await?).await?;
+                if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                    self.many(stream).await
+                } else {
+                    one(stream).await
+                }
+            }
+        }
+    }
+
+    async fn many<S>(&self, stream: S) -> Result<Connection, Unreachable>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .max_header_list_size(u32::try_from(HEAD_LIMIT).unwrap_or(u32::MAX))
             .handshake(TokioIo::new(stream))
             .await?;
         tokio::spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
+            if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection to the upstream ended");
             }
         });
-        Ok(Connection { sender, reused: false })
+        *lock(&self.shared) = Some(sender.clone());
+        Ok(Connection {
+            sender: Sender::Many(sender),
+            reused: false,
+        })
     }
 
     /// Takes back a connection whose answer has been read to its end.
-    pub fn give_back(&self, sender: SendRequest<Body>) {
+    pub fn give_back(&self, sender: Sender) {
+        let Sender::One(sender) = sender else { return };
         if sender.is_closed() {
             return;
         }
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = lock(&self.idle);
         if idle.len() == MOST_IDLE {
             idle.pop_front();
         }
@@ -129,7 +356,7 @@ impl Upstream {
 
     /// Closes what has idled too long; called now and then.
     pub fn sweep(&self) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = lock(&self.idle);
         while idle
             .front()
             .is_some_and(|(sender, since)| since.elapsed() >= IDLE_LIMIT || sender.is_closed())
@@ -137,4 +364,73 @@ impl Upstream {
             idle.pop_front();
         }
     }
+}
+
+async fn one<S>(stream: S) -> Result<Connection, Unreachable>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(HEAD_LIMIT)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "connection to the upstream ended");
+        }
+    });
+    Ok(Connection {
+        sender: Sender::One(sender),
+        reused: false,
+    })
+}
+
+/// Looks the name up anew and tries its addresses, the families in turn, each a little after the one before (RFC 8305).
+async fn tcp(authority: &str) -> io::Result<TcpStream> {
+    let mut addresses = in_turn(lookup_host(authority).await?.collect()).into_iter().peekable();
+    let mut attempts = tokio::task::JoinSet::new();
+    let mut failed = None;
+    while let Some(address) = addresses.next() {
+        attempts.spawn(TcpStream::connect(address));
+        let is_last = addresses.peek().is_none();
+        loop {
+            tokio::select! {
+                attempt = attempts.join_next() => match attempt {
+                    Some(Ok(Ok(stream))) => return with_options(stream),
+                    Some(Ok(Err(error))) => failed = Some(error),
+                    Some(Err(error)) => failed = Some(io::Error::other(error)),
+                    None => break,
+                },
+                () = sleep(NEXT_ADDRESS), if !is_last => break,
+            }
+            if !is_last {
+                break;
+            }
+        }
+    }
+    Err(failed.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
+}
+
+/// The families in turn, IPv6 first.
+fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let (six, four): (Vec<_>, Vec<_>) = addresses.into_iter().partition(SocketAddr::is_ipv6);
+    let longest = six.len().max(four.len());
+    (0..longest)
+        .flat_map(|at| [six.get(at).copied(), four.get(at).copied()])
+        .flatten()
+        .collect()
+}
+
+fn with_options(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_mins(1))
+        .with_interval(Duration::from_secs(15));
+    socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    Ok(stream)
+}
+
+/// Nothing is left half done when a holder panics.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

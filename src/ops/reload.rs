@@ -149,7 +149,10 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         session_idle,
     } = new;
     let changes = [
-        ("VESTIBULE_UPSTREAM", old.upstream.authority != upstream.authority),
+        (
+            "VESTIBULE_UPSTREAM",
+            old.upstream.authority != upstream.authority || old.upstream.scheme != upstream.scheme,
+        ),
         ("VESTIBULE_UPSTREAM_TIMEOUT", old.upstream.timeout != upstream.timeout),
         ("VESTIBULE_UPSTREAM_HEADERS", old.upstream.headers != upstream.headers),
         (

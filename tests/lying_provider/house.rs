@@ -17,7 +17,7 @@ use vestibule::cli::serve::Instance;
 use vestibule::clock::UnixTime;
 use vestibule::config::{
     AuthMethod, ClientAuth, Database, EmailVerified, EntryRules, ForwardingHeader, LogFormat, Oidc, ProviderProxy,
-    PublicPaths, PublicUrl, SecretKeys, Settings, Upstream,
+    PublicPaths, PublicUrl, SecretKeys, Settings, Upstream, UpstreamScheme,
 };
 use vestibule::person::Role;
 use vestibule::seal::SecretKey;
@@ -321,6 +321,7 @@ async fn free_port() -> u16 {
 fn plain_settings(issuer: &str, app: SocketAddr, port: u16, folder: &std::path::Path) -> Settings {
     Settings {
         upstream: Upstream {
+            scheme: UpstreamScheme::Http,
             authority: app.to_string().parse().unwrap(),
             timeout: Duration::from_secs(5),
             preserve_host: true,

@@ -291,7 +291,7 @@ fn what_is_below_vestibule_never_reaches_the_app() {
 #[test]
 fn heads_are_limited_in_size_and_number() {
     let wire = Wire::start();
-    let many: String = (0..110).map(|n| format!("X-{n}: y\r\n")).collect();
+    let many = "X-Many: y\r\n".repeat(110);
     let large = format!("X-Large: {}\r\n", "a".repeat(70 * 1024));
     for extra in [many, large] {
         let answer = wire.raw(

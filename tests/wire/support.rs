@@ -11,7 +11,7 @@ use vestibule::cli::serve::Instance;
 use vestibule::clock::UnixTime;
 use vestibule::config::{
     AuthMethod, ClientAuth, Database, EmailVerified, EntryRules, ForwardingHeader, IdentityField, LogFormat, Oidc,
-    ProviderProxy, PublicPaths, PublicUrl, SecretKeys, Settings, Upstream,
+    ProviderProxy, PublicPaths, PublicUrl, SecretKeys, Settings, Upstream, UpstreamScheme,
 };
 use vestibule::directory::{self, Arrival, ClaimedEmail};
 use vestibule::person::{EmailAddress, Role};
@@ -172,7 +172,7 @@ fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String> {
 }
 
 fn fill(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
-    let mut chunk = [0; 65536];
+    let mut chunk = vec![0; 65536];
     match stream.read(&mut chunk) {
         Ok(0) | Err(_) => None,
         Ok(count) => {
@@ -373,6 +373,7 @@ async fn sign_in(settings: &Settings, instance: &Instance, email: &str, now: Uni
 fn settings(app: SocketAddr, folder: &tempfile::TempDir) -> Settings {
     Settings {
         upstream: Upstream {
+            scheme: UpstreamScheme::Http,
             authority: app.to_string().parse().unwrap(),
             timeout: Duration::from_secs(2),
             preserve_host: true,
@@ -498,11 +499,11 @@ impl Client {
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
-        self.asked_with = String::from_utf8_lossy(bytes)
-            .split(' ')
+        let text = String::from_utf8_lossy(bytes);
+        text.split(' ')
             .next()
             .unwrap_or_default()
-            .to_owned();
+            .clone_into(&mut self.asked_with);
         // A server may have closed already; the answer tells.
         drop(self.stream.write_all(bytes));
     }

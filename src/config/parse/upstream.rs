@@ -1,26 +1,27 @@
 //! The app behind, and the header names that it reads.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use http::header::HeaderName;
 use url::Host;
 
 use super::Reader;
-use crate::config::settings::{IdentityField, Upstream};
-use crate::config::words::{self, Origin};
+use crate::config::settings::{IdentityField, Upstream, UpstreamScheme};
+use crate::config::words;
 
 pub(super) fn settings(
     reader: &mut Reader<'_>,
     listen: Option<&[SocketAddr]>,
     ops_listen: Option<SocketAddr>,
 ) -> Option<Upstream> {
-    let origin = upstream_origin(reader, listen, ops_listen);
+    let address = address(reader, listen, ops_listen);
     let timeout = reader.duration("VESTIBULE_UPSTREAM_TIMEOUT", 1, 86_400);
     let preserve_host = reader.flag("VESTIBULE_PRESERVE_HOST");
     let headers = upstream_headers(reader);
-    let origin = origin?;
-    let authority = format!("{}:{}", origin.host, origin.port.unwrap_or(80));
+    let (scheme, authority) = address?;
     Some(Upstream {
+        scheme,
         authority: authority.parse().ok()?,
         timeout: timeout?,
         preserve_host: preserve_host?,
@@ -28,33 +29,36 @@ pub(super) fn settings(
     })
 }
 
-fn upstream_origin(
+/// Scheme, and `host:port` to connect to.
+fn address(
     reader: &mut Reader<'_>,
     listen: Option<&[SocketAddr]>,
     ops_listen: Option<SocketAddr>,
-) -> Option<Origin> {
+) -> Option<(UpstreamScheme, String)> {
     const NAME: &str = "VESTIBULE_UPSTREAM";
-    const WRITE: &str = "http://host:port, where the app listens";
+    const WRITE: &str = "http://host:port, where the app listens (or https://…, h2c://…, unix:/path)";
     let Some(value) = reader.set(NAME) else {
         reader.wrong(NAME, "it is missing", WRITE);
         return None;
     };
-    let lower = value.text.to_ascii_lowercase();
-    if ["https://", "h2c://", "unix:"]
-        .iter()
-        .any(|scheme| lower.starts_with(scheme))
-    {
-        reader.wrong(
-            NAME,
-            "TLS, HTTP/2 and sockets to the upstream are not built in this version",
-            WRITE,
-        );
-        return None;
+    if let Some(path) = value.text.strip_prefix("unix:") {
+        let path = PathBuf::from(path);
+        if !path.is_absolute() {
+            reader.wrong(NAME, "the path of the socket is not absolute", "unix:/run/app.sock");
+            return None;
+        }
+        return Some((UpstreamScheme::Unix(path), "localhost:80".to_owned()));
     }
-    let origin = match words::origin(&value.text) {
+    let (scheme, text) = match value.text.split_at_checked("h2c://".len()) {
+        Some((h2c, rest)) if h2c.eq_ignore_ascii_case("h2c://") => {
+            (Some(UpstreamScheme::H2c), format!("http://{rest}"))
+        }
+        _ => (None, value.text.clone()),
+    };
+    let origin = match words::origin(&text) {
         Ok(origin) => origin,
         Err("it does not begin with http:// or https://") => {
-            reader.wrong(NAME, "it does not begin with http://", WRITE);
+            reader.wrong(NAME, "it does not begin with http://, https://, h2c:// or unix:", WRITE);
             return None;
         }
         Err(wrong) => {
@@ -62,7 +66,12 @@ fn upstream_origin(
             return None;
         }
     };
-    let port = origin.port.unwrap_or(80);
+    let (scheme, default) = match scheme {
+        Some(scheme) => (scheme, 80),
+        None if origin.scheme == "https" => (UpstreamScheme::Https, 443),
+        None => (UpstreamScheme::Http, 80),
+    };
+    let port = origin.port.unwrap_or(default);
     let own = listen.unwrap_or_default().iter().copied().chain(ops_listen);
     if own.into_iter().any(|address| leads_to(&origin.host, port, address)) {
         reader.wrong(
@@ -72,7 +81,7 @@ fn upstream_origin(
         );
         return None;
     }
-    Some(origin)
+    Some((scheme, format!("{}:{port}", origin.host)))
 }
 
 /// Whether a connection to `host` and `port` certainly arrives at our listener.

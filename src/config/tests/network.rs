@@ -75,7 +75,7 @@ fn host_is_the_public_url_only_when_it_is_a_url() {
 }
 
 #[test]
-fn the_upstream_is_a_plain_http_origin() {
+fn the_upstream_is_an_origin_or_a_socket() {
     let authority = |text| with(&[("VESTIBULE_UPSTREAM", text)]).upstream.authority.to_string();
     assert_eq!(authority("http://app:8080/"), "app:8080");
     assert_eq!(authority("http://App"), "app:80");
@@ -88,15 +88,25 @@ fn the_upstream_is_a_plain_http_origin() {
         "app:8080",
         "ftp://app",
         "http://",
+        "https://app/x",
+        "h2c://app?x",
+        "h2c://u@app",
+        "h2c:app",
+        "unix:",
+        "unix:run/app.sock",
     ] {
         refused("VESTIBULE_UPSTREAM", text);
     }
-    for text in ["https://app", "h2c://app:1", "unix:/run/app", "HTTPS://app"] {
-        assert!(
-            refused("VESTIBULE_UPSTREAM", text).contains("not built in this version"),
-            "{text}"
-        );
+    for (text, read) in [
+        ("https://app", "https://app:443"),
+        ("HTTPS://app:8443/", "https://app:8443"),
+        ("h2c://app", "h2c://app:80"),
+        ("H2C://app:1", "h2c://app:1"),
+        ("unix:/run/app.sock", "unix:/run/app.sock"),
+    ] {
+        assert_eq!(with(&[("VESTIBULE_UPSTREAM", text)]).upstream.to_string(), read);
     }
+    assert_eq!(with(&[("VESTIBULE_UPSTREAM", "https://app")]).upstream.host(), "app");
 }
 
 #[test]

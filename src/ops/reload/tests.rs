@@ -4,7 +4,8 @@ use secrecy::SecretString;
 
 use super::*;
 use crate::config::{
-    AuthMethod, ClientAuth, EmailVerified, ForwardingHeader, LogFormat, ProviderProxy, PublicPaths, PublicUrl, Upstream,
+    AuthMethod, ClientAuth, EmailVerified, ForwardingHeader, LogFormat, ProviderProxy, PublicPaths, PublicUrl,
+    Upstream, UpstreamScheme,
 };
 use crate::person::Role;
 use crate::seal::SecretKey;
@@ -12,6 +13,7 @@ use crate::seal::SecretKey;
 fn settings() -> Settings {
     Settings {
         upstream: Upstream {
+            scheme: UpstreamScheme::Http,
             authority: http::uri::Authority::from_static("127.0.0.1:8080"),
             timeout: Duration::from_mins(5),
             preserve_host: true,

@@ -16,9 +16,7 @@ use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -27,6 +25,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::config::ProviderProxy;
 use crate::sign_in::CannotStart;
+use crate::trust;
 
 /// The longest answer that is read.
 pub(super) const LONGEST_ANSWER: usize = 1 << 20;
@@ -83,12 +82,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl ProviderClient {
     pub(super) fn new(ca_file: Option<&Path>, proxy: &ProviderProxy) -> Result<Self, CannotStart> {
-        let mut tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| CannotStart::CaFile(error.to_string()))?
-            .with_root_certificates(roots(ca_file)?)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let tls = trust::client(ca_file, &[b"http/1.1"]).map_err(|error| CannotStart::CaFile(error.to_string()))?;
         Ok(Self {
             tls: TlsConnector::from(Arc::new(tls)),
             proxy: matcher(proxy)?,
@@ -291,29 +285,6 @@ fn matcher(proxy: &ProviderProxy) -> Result<Option<Matcher>, CannotStart> {
         )));
     }
     Ok(Some(Matcher::builder().https(url).no(proxy.no_proxy.clone()).build()))
-}
-
-/// The system's certificate authorities and those of the file.
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, CannotStart> {
-    let mut roots = RootCertStore::empty();
-    let native = rustls_native_certs::load_native_certs();
-    for error in &native.errors {
-        tracing::debug!(%error, "a certificate authority of the system can't be read");
-    }
-    roots.add_parsable_certificates(native.certs);
-    if let Some(file) = ca_file {
-        let wrong = |why: String| CannotStart::CaFile(format!("{}: {why}", file.display()));
-        let mut found = false;
-        for certificate in CertificateDer::pem_file_iter(file).map_err(|error| wrong(error.to_string()))? {
-            let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-            roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
-            found = true;
-        }
-        if !found {
-            return Err(wrong("there is no certificate in it (PEM)".to_owned()));
-        }
-    }
-    Ok(roots)
 }
 
 fn tls_hint(error: &std::io::Error) -> &'static str {
