@@ -175,10 +175,11 @@ fn collect(folder: &Path, wanted: &dyn Fn(&Path) -> bool, papers: &mut Vec<(Path
     }
 }
 
-/// Targets of `[…](…)` that are no addresses of other places.
+/// Targets of `[…](…)` and `src="…"` that are no addresses of other places.
 fn links(text: &str) -> impl Iterator<Item = &str> {
-    text.split("](").skip(1).filter_map(|rest| {
-        let target = rest.split([')', ' ', '\n']).next()?;
+    let all = text.split("](").skip(1).chain(text.split("src=\"").skip(1));
+    all.filter_map(|rest| {
+        let target = rest.split([')', '"', ' ', '\n']).next()?;
         (!target.is_empty() && !target.contains("://") && !target.starts_with("mailto:")).then_some(target)
     })
 }
@@ -221,8 +222,8 @@ fn setting_of(name: &str) -> Option<&'static Setting> {
 
 #[test]
 fn the_readers_of_papers_find_what_they_look_for() {
-    let text = "# A, b's\n[x](a.md#b) ![y](i.png) [z](https://e.org) `VESTIBULE_X`, OIDC_*";
-    assert_eq!(links(text).collect::<Vec<_>>(), ["a.md#b", "i.png"]);
+    let text = "# A, b's\n[x](a.md#b) ![y](i.png) [z](https://e.org) <img src=\"j.png\"> `VESTIBULE_X`, OIDC_*";
+    assert_eq!(links(text).collect::<Vec<_>>(), ["a.md#b", "i.png", "j.png"]);
     assert!(places(text).contains("a-bs"));
     assert_eq!(
         words(text).filter(|word| is_a_settings_name(word)).collect::<Vec<_>>(),
