@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 
 use super::forwarded::Peer;
+use super::listen::Guest;
 use super::stream::Phase;
 use crate::clock::UnixTime;
 use crate::session::Session;
@@ -25,6 +26,20 @@ pub struct ClientConnection {
     pub phase: Arc<Phase>,
     /// Who may end it.
     pub watch: Arc<Watch>,
+    /// Counted until whatever it became ends.
+    _guest: Guest,
+}
+
+impl ClientConnection {
+    /// One that has just begun.
+    pub fn new(peer: Peer, phase: Arc<Phase>, watch: Arc<Watch>, guest: Guest) -> Arc<Self> {
+        Arc::new(Self {
+            peer,
+            phase,
+            watch,
+            _guest: guest,
+        })
+    }
 }
 
 /// How often each thread looks: with the poll of the store's feed, who was deactivated is out within a second.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -38,6 +39,8 @@ const WINDOW: u32 = 256 * 1024;
 const SEND_BUFFER: usize = 256 * 1024;
 /// Client connections at once, if the system's limit of open files does not say less.
 const MOST_CONNECTIONS: usize = 100_000;
+/// Files that are nobody's connection: the store's, the provider's, certificates.
+const OTHER_FILES: u64 = 256;
 
 /// Listening sockets, bound before anything is started.
 #[derive(Debug)]
@@ -108,9 +111,10 @@ impl Running {
             .collect::<io::Result<Vec<_>>>()?;
         let carriers = Arc::new(carriers);
         let (for_thread, stop, telemetry) = (Arc::clone(&carriers), accepting.clone(), Arc::clone(shared));
+        let most = most_connections();
         std::thread::Builder::new().name("accept".into()).spawn(move || {
-            let accepted =
-                current_thread().map(|runtime| runtime.block_on(accept_all(listeners, for_thread, stop, &telemetry)));
+            let accepted = current_thread()
+                .map(|runtime| runtime.block_on(accept_all(listeners, for_thread, most, stop, &telemetry)));
             if let Err(error) = accepted {
                 tracing::error!(%error, "the acceptor has no runtime");
             }
@@ -150,18 +154,45 @@ fn current_thread() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-async fn accept_all(listeners: Listeners, carriers: Arc<Vec<Carrier>>, stop: CancellationToken, shared: &Shared) {
+/// As many client connections as there are files for, each with one to the app: whoever opens more must wait, but not take
+/// from those who are served what they need. The soft limit is a guard for old programs (1024 on most systems) and raised.
+fn most_connections() -> usize {
+    let allowed = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: allowed.maximum,
+        maximum: allowed.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+    connections_with(getrlimit(Resource::Nofile).current)
+}
+
+fn connections_with(files: Option<u64>) -> usize {
+    let two_each = files.map_or(u64::MAX, |files| files.saturating_sub(OTHER_FILES) / 2);
+    usize::try_from(two_each)
+        .unwrap_or(MOST_CONNECTIONS)
+        .clamp(16, MOST_CONNECTIONS)
+}
+
+async fn accept_all(
+    listeners: Listeners,
+    carriers: Arc<Vec<Carrier>>,
+    most: usize,
+    stop: CancellationToken,
+    shared: &Shared,
+) {
     let accepting = listeners
         .0
         .into_iter()
-        .map(|listener| accept(listener, &carriers, shared));
+        .map(|listener| accept(listener, &carriers, most, shared));
     tokio::select! {
         _ = futures_util::future::join_all(accepting) => {}
         () = stop.cancelled() => {}
     }
 }
 
-async fn accept(listener: StdListener, carriers: &[Carrier], shared: &Shared) {
+async fn accept(listener: StdListener, carriers: &[Carrier], most: usize, shared: &Shared) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -175,7 +206,7 @@ async fn accept(listener: StdListener, carriers: &[Carrier], shared: &Shared) {
             .iter()
             .map(|carrier| carrier.connections.load(Ordering::Relaxed))
             .sum();
-        if total >= MOST_CONNECTIONS {
+        if total >= most {
             // Those who knock wait in the kernel's queue.
             sleep(Duration::from_millis(50)).await;
             continue;
@@ -249,10 +280,9 @@ async fn carry(
                 let guest = Guest { open: Arc::clone(&open), thread: Arc::clone(&thread) };
                 let thread = Arc::clone(&thread);
                 tokio::spawn(async move {
-                    if let Err(error) = serve(stream, &thread, keepalive).await {
+                    if let Err(error) = serve(stream, &thread, keepalive, guest).await {
                         tracing::debug!(%error, "a connection could not be set up");
                     }
-                    drop(guest);
                 });
             }
             _ = looks.tick() => {
@@ -263,8 +293,9 @@ async fn carry(
     }
 }
 
-/// Counts an open connection for as long as it is served, panics included.
-struct Guest {
+/// Counts an open connection for as long as it is served or is a tunnel, panics included.
+#[derive(Debug)]
+pub struct Guest {
     open: Arc<AtomicUsize>,
     thread: Arc<Thread>,
 }
@@ -277,7 +308,7 @@ impl Drop for Guest {
 }
 
 /// Sets a connection up and serves it; where TLS ends here, after its handshake.
-async fn serve(stream: StdStream, thread: &Arc<Thread>, keepalive: Duration) -> io::Result<()> {
+async fn serve(stream: StdStream, thread: &Arc<Thread>, keepalive: Duration, guest: Guest) -> io::Result<()> {
     let stream = TcpStream::from_std(stream)?;
     let address = stream.peer_addr()?;
     stream.set_nodelay(true)?;
@@ -292,18 +323,18 @@ async fn serve(stream: StdStream, thread: &Arc<Thread>, keepalive: Duration) -> 
         None => {
             let near = address.ip().to_canonical().is_loopback() || thread.shared.forwarding.peer(address).trusted;
             if near && begins_as_http2(&stream, keepalive).await? {
-                serve_http2(stream, address, thread, keepalive).await;
+                serve_http2(stream, address, thread, keepalive, guest).await;
             } else {
-                serve_http(stream, address, thread, keepalive).await;
+                serve_http(stream, address, thread, keepalive, guest).await;
             }
         }
         Some(certificate) => {
             // Boxed: of a connection's memory, the handshake's is needed for a moment only.
             if let Some(stream) = Box::pin(certificate.accept(stream)).await {
                 if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                    serve_http2(stream, address, thread, keepalive).await;
+                    serve_http2(stream, address, thread, keepalive, guest).await;
                 } else {
-                    serve_http(stream, address, thread, keepalive).await;
+                    serve_http(stream, address, thread, keepalive, guest).await;
                 }
             }
         }
@@ -322,18 +353,15 @@ async fn begins_as_http2(stream: &TcpStream, keepalive: Duration) -> io::Result<
 }
 
 /// Serves HTTP/2. One connection is one thread: its streams share it.
-async fn serve_http2<S>(stream: S, address: SocketAddr, thread: &Arc<Thread>, keepalive: Duration)
+async fn serve_http2<S>(stream: S, address: SocketAddr, thread: &Arc<Thread>, keepalive: Duration, guest: Guest)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let phase = Arc::new(Phase::of_http2());
     let watch = Arc::new(Watch::default());
     let _watching = thread.watchman.watch(&watch);
-    let connection = Arc::new(ClientConnection {
-        peer: thread.shared.forwarding.peer(address),
-        phase: Arc::clone(&phase),
-        watch: Arc::clone(&watch),
-    });
+    let peer = thread.shared.forwarding.peer(address);
+    let connection = ClientConnection::new(peer, Arc::clone(&phase), Arc::clone(&watch), guest);
     let stream = TimedStream::of_http2(stream, phase, keepalive, Arc::clone(&watch));
     let for_streams = Arc::clone(thread);
     let service = service_fn(move |request| handle(request, Arc::clone(&connection), Arc::clone(&for_streams)));
@@ -378,18 +406,15 @@ macro_rules! drive {
 }
 use drive;
 
-async fn serve_http<S>(stream: S, address: SocketAddr, thread: &Arc<Thread>, keepalive: Duration)
+async fn serve_http<S>(stream: S, address: SocketAddr, thread: &Arc<Thread>, keepalive: Duration, guest: Guest)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let phase = Arc::new(Phase::default());
     let watch = Arc::new(Watch::default());
     let _watching = thread.watchman.watch(&watch);
-    let connection = Arc::new(ClientConnection {
-        peer: thread.shared.forwarding.peer(address),
-        phase: Arc::clone(&phase),
-        watch: Arc::clone(&watch),
-    });
+    let peer = thread.shared.forwarding.peer(address);
+    let connection = ClientConnection::new(peer, Arc::clone(&phase), Arc::clone(&watch), guest);
     let stream = TimedStream::new(stream, phase, keepalive);
     let service = service_fn(|request| handle(request, Arc::clone(&connection), Arc::clone(thread)));
     let served = http1::Builder::new()
@@ -400,4 +425,23 @@ where
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     drive!(served, watch);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MOST_CONNECTIONS, connections_with};
+
+    #[test]
+    fn there_is_a_file_for_every_connection_and_one_to_the_app() {
+        for files in [1024_u64, 4096, 65_536] {
+            let connections = connections_with(Some(files));
+            assert!(
+                connections as u64 * 2 < files && connections as u64 * 3 > files,
+                "{files}: {connections}"
+            );
+        }
+        assert_eq!(connections_with(Some(64)), 16);
+        assert_eq!(connections_with(Some(1 << 40)), MOST_CONNECTIONS);
+        assert_eq!(connections_with(None), MOST_CONNECTIONS);
+    }
 }
