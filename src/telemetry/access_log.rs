@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 
@@ -88,9 +88,16 @@ impl AccessLog {
     /// Waits, a second at most, until what was sent before is written.
     pub fn flush(&self) {
         let (done, written) = sync_channel(1);
-        if self.queue.try_send(Message::Flush(done)).is_ok() {
-            let _ = written.recv_timeout(Duration::from_secs(1));
+        let until = Instant::now() + Duration::from_secs(1);
+        let mut message = Message::Flush(done);
+        while let Err(TrySendError::Full(unsent)) = self.queue.try_send(message) {
+            if Instant::now() >= until {
+                return;
+            }
+            message = unsent;
+            std::thread::sleep(GATHER);
         }
+        let _ = written.recv_timeout(until.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -300,6 +307,17 @@ mod tests {
     }
 
     #[test]
+    fn the_last_lines_are_written_before_the_end_though_the_queue_is_full() {
+        let page = Page::default();
+        let log = AccessLog::start_on(LogFormat::Json, page.clone(), 3).unwrap();
+        for _ in 0..3 {
+            log.write(entry("/"));
+        }
+        log.flush();
+        assert_eq!(page.text().lines().count(), 3);
+    }
+
+    #[test]
     fn a_json_line_tells_everything_of_a_request() {
         let text = logged(LogFormat::Json, vec![entry("/a/b")]);
         let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -374,7 +392,7 @@ mod tests {
         let (release, stuck) = sync_channel(1);
         let log = AccessLog::start_on(LogFormat::Json, Stuck(stuck), 10).unwrap();
         let before = metrics().access_log_lines_dropped.get();
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         for _ in 0..10_000 {
             log.write(entry("/"));
         }
