@@ -1,10 +1,11 @@
 //! The account of one request: when it began, what became of it, how much was sent. Told to the metrics and the access log
 //! when the answer's body is dropped, whatever way it ended.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Context;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -143,6 +144,18 @@ impl Exchange {
         self.watched
             .as_ref()
             .is_some_and(|(watch, _)| watch.poll(cx) == Some(Order::Cut))
+    }
+
+    /// Waits until the answer must end; for ever over HTTP/1.1, where the connection sees to it.
+    pub async fn cut(&self) {
+        poll_fn(|cx| {
+            if self.is_cut(cx) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
     }
 
     /// The connection this is a request of.

@@ -101,7 +101,13 @@ pub async fn forward(
     };
 
     let started = Instant::now();
-    let answer = send(Request::from_parts(parts, body), thread, movement.as_deref(), websocket).await;
+    let sent = send(Request::from_parts(parts, body), thread, movement.as_deref(), websocket);
+    let answer = tokio::select! {
+        biased;
+        answer = sent => answer,
+        // An upload need not end, and has no answer yet that would be cut.
+        () = exchange.cut() => Err(Cause::NoSession { sign_in: super::own::LOGIN_PATH.to_owned() }),
+    };
     exchange.upstream_took(started.elapsed());
     let (answer, connection) = match answer {
         Ok(answered) => answered,

@@ -247,10 +247,11 @@ fn host_of(parts: &Parts, hosts: &Hosts) -> Result<Host, Refusal> {
     let Some(authority) = parts.uri.authority() else {
         return Ok(which);
     };
-    // Absolute-form: only our own origin, and in agreement with Host.
+    // Absolute-form: only our own origin, and in agreement with Host. Over HTTP/2 every request has an authority: another
+    // name than ours is answered as in a Host field, so that a browser that took the wrong connection asks again (421).
     let agrees = matches!(parts.uri.scheme_str(), Some("http" | "https"))
         && host.is_some_and(|host| host.eq_ignore_ascii_case(authority.as_str()))
-        && which != Host::Foreign;
+        && (which != Host::Foreign || parts.version == Version::HTTP_2);
     if agrees { Ok(which) } else { Err(Refusal::Authority) }
 }
 

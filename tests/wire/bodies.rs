@@ -144,7 +144,7 @@ fn events_arrive_as_they_are_sent() {
     );
 }
 
-fn end_all_sessions(wire: &Wire) {
+pub fn end_all_sessions(wire: &Wire) {
     wire.run(async {
         let store = vestibule::store::Store::open(&vestibule::config::Database::Sqlite(wire.database()))
             .await
