@@ -144,16 +144,18 @@ fn events_arrive_as_they_are_sent() {
     );
 }
 
-pub fn end_all_sessions(wire: &Wire) {
-    wire.run(async {
-        let store = vestibule::store::Store::open(&vestibule::config::Database::Sqlite(wire.database()))
-            .await
-            .unwrap();
-        let user = vestibule::directory::list(&store).await.unwrap().remove(0);
-        vestibule::session::revoke_all_of(&store, &user.id, vestibule::clock::UnixTime::now())
-            .await
-            .unwrap();
-    });
+fn end_all_sessions(wire: &Wire) {
+    wire.run(end_all_sessions_of(wire.database()));
+}
+
+pub async fn end_all_sessions_of(database: std::path::PathBuf) {
+    let store = vestibule::store::Store::open(&vestibule::config::Database::Sqlite(database))
+        .await
+        .unwrap();
+    let user = vestibule::directory::list(&store).await.unwrap().remove(0);
+    vestibule::session::revoke_all_of(&store, &user.id, vestibule::clock::UnixTime::now())
+        .await
+        .unwrap();
 }
 
 #[test]
