@@ -207,6 +207,8 @@ fn the_upstream_in_trouble_is_502_or_504_and_nobodys_fault() {
         let program = wire.signed_in(&format!("GET {path}"), &[]);
         assert!(program.status == status && program.is_problem(), "{path}: {program:?}");
     }
+    let switched = wire.signed_in("GET /switch", &["Connection: Upgrade", "Upgrade: websocket"]);
+    assert_eq!(switched.status, 502, "switched to what was not asked for");
     let down = Wire::with(|settings| settings.upstream.authority = "127.0.0.1:1".parse().unwrap());
     assert_eq!(down.signed_in("GET /x", &[]).status, 502);
     assert_eq!(down.signed_in("GET /x", &["Accept: text/html"]).status, 502);

@@ -414,3 +414,15 @@ fn host_is_the_upstreams_where_the_operator_says_so() {
     assert_eq!(wire.signed_in("GET /x", &[]).status, 200);
     assert_eq!(wire.app.seen()[0].values("host"), [wire.app.address.to_string()]);
 }
+
+#[test]
+fn a_session_whose_time_is_over_is_nobodys_and_its_websocket_ends() {
+    let wire = Wire::with(|settings| settings.session_length = std::time::Duration::from_secs(2));
+    let mut socket = wire.connect();
+    let cookie = format!("Cookie: {}", wire.cookie);
+    let upgrade = ["Host: app.test", &cookie, "Connection: Upgrade", "Upgrade: websocket"];
+    assert_eq!(socket.ask("GET /ws", &upgrade).status, 101);
+    assert!(socket.closes_within(std::time::Duration::from_secs(4)));
+    assert_eq!(wire.signed_in("GET /x", &[]).status, 401);
+    assert_eq!(wire.app.seen().len(), 1);
+}
