@@ -105,7 +105,10 @@ impl Cause {
 #[must_use]
 pub fn answer(cause: &Cause, asker: Asker, realm: &str, request_id: &str, pages: &Pages) -> Response<Bytes> {
     let status = cause.status();
-    let (title, detail) = cause.words();
+    let (title, mut detail) = cause.words();
+    if matches!(cause, Cause::NoSession { .. }) && matches!(asker, Asker::Program | Asker::Grpc) {
+        "There is no session; nothing was sent on. People sign in with a browser.".clone_into(&mut detail);
+    }
     let mut response = match asker {
         Asker::Page | Asker::Navigation => {
             let sign_in;
