@@ -73,11 +73,6 @@ impl Attempt {
         format!("{}.{}", self.id, self.secret)
     }
 
-    /// The `code_challenge` of S256 (RFC 7636, section 4.2).
-    pub(super) fn challenge(&self) -> String {
-        URL_SAFE_NO_PAD.encode(seal::sha256(self.verifier.as_bytes()))
-    }
-
     /// Until when its id must be remembered as used.
     pub(super) fn expires(&self) -> UnixTime {
         self.started.plus(LIFETIME)

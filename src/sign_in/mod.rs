@@ -81,6 +81,12 @@ pub enum CannotStart {
     /// The proxy cannot be used.
     #[error("HTTPS_PROXY: {0}")]
     Proxy(String),
+    /// The issuer is no address.
+    #[error("OIDC_ISSUER: {0}")]
+    Issuer(String),
+    /// No redirect URI comes out of the public URL and the callback's path.
+    #[error("VESTIBULE_PUBLIC_URL, VESTIBULE_CALLBACK_PATH: {0}")]
+    RedirectUri(String),
 }
 
 /// Everything about signing in. Control plane.
@@ -104,7 +110,7 @@ impl SignIn {
     /// sign-in.
     ///
     /// # Errors
-    /// If the CA file or the proxy cannot be used.
+    /// If the CA file, the proxy or an address cannot be used.
     pub fn new(
         settings: &Settings,
         entry: Arc<ArcSwap<EntryRules>>,

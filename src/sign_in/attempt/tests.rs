@@ -198,11 +198,3 @@ fn no_two_attempts_share_a_secret() {
     assert_ne!(a.nonce, a.secret);
     assert_ne!(a.nonce, a.verifier);
 }
-
-/// RFC 7636, appendix B.
-#[test]
-fn the_challenge_is_the_rfcs() {
-    let (mut attempt, _) = begun("/");
-    attempt.verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".into();
-    assert_eq!(attempt.challenge(), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
-}

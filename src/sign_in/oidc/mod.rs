@@ -1,11 +1,15 @@
 //! OpenID Connect, one file a step: `discovery` and `keys` (what the provider says of itself), `start` (the way there),
-//! `token`, `id_token`, `userinfo`, `claims` (the way back), `end_session` (the way out), `probe` (for `check`).
+//! `token`, `id_token`, `userinfo`, `claims` (the way back), `end_session` (the way out), `probe` (for `check`); `client` is
+//! ourselves as the library knows us, `http` how we ask.
 //!
-//! Public face: [`Provider`]. No OpenID library is used: the request is an address of eight parameters, the exchange one
-//! POST; everything in between (tolerant claims and metadata, `azp`, `nbf`, keys without `kid`, limits on answers) would
-//! have to be done beside it, and it brings forty crates, among them `rsa` with RUSTSEC-2023-0071.
+//! Public face: [`Provider`]. `openidconnect` writes the authorization request (`start`) and the exchange of the code
+//! (`token`), over our own HTTP client: limits on size and time, no redirects (`http`). The rest it leaves to us. Its claim
+//! types refuse a whole ID token for `name: 7` or `updated_at` as a date, its verifier knows no `azp`, `nbf`, leeway or
+//! several keys without `kid`, its metadata refuses odd but harmless documents. So the ID token goes as it came to `jose`
+//! and `id_token`; metadata, userinfo and the token answer are read by tolerant types of our own.
 
 mod claims;
+mod client;
 mod discovery;
 mod end_session;
 mod http;
@@ -26,8 +30,15 @@ mod testing {
 
     use serde_json::{Value, json};
 
+    use super::client::{self, Client};
     use super::discovery::Metadata;
     use crate::config::{AuthMethod, ClientAuth, EmailVerified, Oidc};
+
+    pub(super) const REDIRECT_URI: &str = "https://app.example.com/oidc/callback";
+
+    pub(super) fn client(settings: &Oidc) -> Client {
+        client::client(settings, REDIRECT_URI.to_owned()).unwrap()
+    }
 
     pub(super) fn settings() -> Oidc {
         Oidc {

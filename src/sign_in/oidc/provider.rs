@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::claims::{self, ForSession, Need};
+use super::client::{self, Client};
 use super::discovery::{self, Metadata, NotDiscovered, shown};
 use super::http::ProviderClient;
 use super::id_token::{self, Expected, NotTaken};
@@ -37,8 +38,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(in crate::sign_in) struct Provider {
     settings: Oidc,
-    redirect_uri: String,
-    client: ProviderClient,
+    /// Who asks.
+    client: Client,
+    /// How it is asked.
+    http: ProviderClient,
     /// None until metadata and keys were read once.
     known: ArcSwapOption<Metadata>,
     keys: Keys,
@@ -92,8 +95,8 @@ impl Provider {
     pub(in crate::sign_in) fn new(oidc: &Oidc, settings: &Settings) -> Result<Self, CannotStart> {
         Ok(Self {
             settings: oidc.clone(),
-            redirect_uri: settings.redirect_uri(),
-            client: ProviderClient::new(settings.ca_file.as_deref(), &settings.provider_proxy)?,
+            client: client::client(oidc, settings.redirect_uri())?,
+            http: ProviderClient::new(settings.ca_file.as_deref(), &settings.provider_proxy)?,
             known: ArcSwapOption::empty(),
             keys: Keys::new(),
             trouble: ArcSwapOption::empty(),
@@ -156,9 +159,9 @@ impl Provider {
     ) -> Result<Url, Failure> {
         let metadata = self.metadata().await?;
         Ok(start::authorization_request(
+            &self.client,
             &metadata,
             &self.settings,
-            &self.redirect_uri,
             attempt,
             someone_else,
         ))
@@ -200,15 +203,8 @@ impl Provider {
         let (id_token, access_token, refresh_token) = match self.settings.auth_method {
             AuthMethod::Pkce => {
                 let code = returned.code.ok_or_else(|| missing("code"))?;
-                let tokens = token::exchange(
-                    &self.client,
-                    &metadata,
-                    &self.settings,
-                    &self.redirect_uri,
-                    &code,
-                    attempt,
-                )
-                .await?;
+                let tokens =
+                    token::exchange(&self.http, &self.client, &metadata, &self.settings, &code, attempt).await?;
                 (tokens.id_token, tokens.access_token, tokens.refresh_token)
             }
             AuthMethod::Implicit => {
@@ -219,7 +215,7 @@ impl Provider {
 
         let verified = self
             .keys
-            .verify(id_token.expose_secret(), &self.client, &metadata.jwks_uri, now)
+            .verify(id_token.expose_secret(), &self.http, &metadata.jwks_uri, now)
             .await
             .map_err(NotTaken::from)?;
         let claims = id_token::check(
@@ -245,8 +241,8 @@ impl Provider {
 
     /// One look: metadata, then keys. What is known stays until it is known better.
     async fn look(&self) -> Result<(), NotDiscovered> {
-        let metadata = discovery::fetch(&self.client, &self.settings).await?;
-        self.keys.fetch(&self.client, &metadata.jwks_uri).await?;
+        let metadata = discovery::fetch(&self.http, &self.settings).await?;
+        self.keys.fetch(&self.http, &metadata.jwks_uri).await?;
         self.known.store(Some(Arc::new(metadata)));
         Ok(())
     }
@@ -319,7 +315,7 @@ impl Provider {
             return Ok(None);
         }
         let sub = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
-        match userinfo::fetch(&self.client, endpoint, access_token, sub).await {
+        match userinfo::fetch(&self.http, endpoint, access_token, sub).await {
             Ok(found) => Ok(Some(found)),
             Err(error @ NoUserinfo::SomebodyElse) => Err(Failure::DoesNotHold(format!("userinfo: {error}"))),
             Err(error @ (NoUserinfo::NoAnswer(_) | NoUserinfo::Status(_))) if need == Need::Must => {

@@ -1,8 +1,11 @@
 //! The authorization request: where a browser is sent to sign in (OpenID Connect Core 1.0, section 3.1.2.1; for `implicit`
 //! section 3.2.2.1 with OAuth 2.0 Form Post Response Mode).
 
+use openidconnect::core::{CoreAuthPrompt, CoreResponseType};
+use openidconnect::{AuthUrl, AuthenticationFlow, CsrfToken, Nonce, PkceCodeChallenge, PkceCodeVerifier, Scope};
 use url::Url;
 
+use super::client::Client;
 use super::discovery::Metadata;
 use crate::config::{AuthMethod, Oidc};
 use crate::sign_in::attempt::Attempt;
@@ -13,72 +16,79 @@ pub(super) const SCOPES: [&str; 3] = ["openid", "profile", "email"];
 /// The address at the provider that begins `attempt`. `someone_else`: the provider must not just return the person who is
 /// signed in there.
 pub(super) fn authorization_request(
+    client: &Client,
     metadata: &Metadata,
     settings: &Oidc,
-    redirect_uri: &str,
     attempt: &Attempt,
     someone_else: bool,
 ) -> Url {
-    let mut url = metadata.authorization_endpoint.clone();
-    {
-        let mut query = url.query_pairs_mut();
-        query
-            .append_pair("client_id", &settings.client_id)
-            .append_pair("redirect_uri", redirect_uri)
-            .append_pair("scope", &scopes(settings))
-            .append_pair("state", &attempt.state())
-            .append_pair("nonce", &attempt.nonce);
-        match settings.auth_method {
-            AuthMethod::Pkce => query
-                .append_pair("response_type", "code")
-                .append_pair("code_challenge", &attempt.challenge())
-                .append_pair("code_challenge_method", "S256"),
-            AuthMethod::Implicit => query
-                .append_pair("response_type", "id_token")
-                .append_pair("response_mode", "form_post"),
-        };
-        if someone_else {
-            // Keycloak ignores the first and returns the same person.
-            let prompt = if metadata.selects_account {
-                "select_account"
-            } else {
-                "login"
-            };
-            query.append_pair("prompt", prompt);
-        }
+    let client = client
+        .clone()
+        .set_auth_uri(AuthUrl::from_url(metadata.authorization_endpoint.clone()));
+    let flow = match settings.auth_method {
+        AuthMethod::Pkce => AuthenticationFlow::<CoreResponseType>::AuthorizationCode,
+        AuthMethod::Implicit => AuthenticationFlow::Implicit(false),
+    };
+    let (state, nonce) = (attempt.state(), attempt.nonce.clone());
+    let mut request = client
+        .authorize_url(flow, move || CsrfToken::new(state), move || Nonce::new(nonce))
+        .add_scopes(scopes(settings));
+    request = match settings.auth_method {
+        AuthMethod::Pkce => request.set_pkce_challenge(challenge(attempt)),
+        AuthMethod::Implicit => request.add_extra_param("response_mode", "form_post"),
+    };
+    if someone_else {
+        // Keycloak ignores the first and returns the same person.
+        request = request.add_prompt(if metadata.selects_account {
+            CoreAuthPrompt::SelectAccount
+        } else {
+            CoreAuthPrompt::Login
+        });
     }
+    // State and nonce come back beside it; the attempt has them.
+    let (url, _, _) = request.url();
     url
 }
 
-fn scopes(settings: &Oidc) -> String {
+/// S256 (RFC 7636, section 4.2). The library asserts that a verifier has 43 to 128 characters: an attempt's has 43, and
+/// comes out of its cookie only under our seal.
+fn challenge(attempt: &Attempt) -> PkceCodeChallenge {
+    PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(attempt.verifier.clone()))
+}
+
+fn scopes(settings: &Oidc) -> Vec<Scope> {
     let mut scopes = SCOPES.to_vec();
     for scope in &settings.custom_scopes {
         if !scopes.contains(&scope.as_str()) {
             scopes.push(scope);
         }
     }
-    scopes.join(" ")
+    scopes.into_iter().map(|scope| Scope::new(scope.to_owned())).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing;
-    use super::{authorization_request, scopes};
-    use crate::config::AuthMethod;
-    use crate::sign_in::attempt;
+    use super::authorization_request;
+    use crate::config::{AuthMethod, Oidc};
+    use crate::sign_in::attempt::{self, Attempt};
 
     fn request(metadata: &serde_json::Value, method: AuthMethod, someone_else: bool) -> Vec<(String, String)> {
         let mut settings = testing::settings();
         settings.auth_method = method;
-        let metadata = testing::metadata_with(metadata, &settings);
         let (attempt, _) = attempt::testing::begun("/a");
-        let url = authorization_request(
-            &metadata,
-            &settings,
-            "https://app.example.com/oidc/callback",
-            &attempt,
-            someone_else,
-        );
+        request_with(metadata, &settings, &attempt, someone_else)
+    }
+
+    fn request_with(
+        metadata: &serde_json::Value,
+        settings: &Oidc,
+        attempt: &Attempt,
+        someone_else: bool,
+    ) -> Vec<(String, String)> {
+        let metadata = testing::metadata_with(metadata, settings);
+        let client = testing::client(settings);
+        let url = authorization_request(&client, &metadata, settings, attempt, someone_else);
         assert!(url.as_str().starts_with("https://id.example.com/authorize?"));
         url.query_pairs().into_owned().collect()
     }
@@ -106,6 +116,26 @@ mod tests {
         for absent in ["prompt", "response_mode", "client_secret", "code_verifier"] {
             assert_eq!(value(&pairs, absent), None, "{absent}");
         }
+    }
+
+    /// RFC 7636, appendix B.
+    #[test]
+    fn the_challenge_is_the_rfcs() {
+        let (mut attempt, _) = attempt::testing::begun("/");
+        attempt.verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".into();
+        let pairs = request_with(&serde_json::json!({}), &testing::settings(), &attempt, false);
+        assert_eq!(
+            value(&pairs, "code_challenge"),
+            Some("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM")
+        );
+    }
+
+    #[test]
+    fn state_and_nonce_are_the_attempts_own() {
+        let (attempt, _) = attempt::testing::begun("/");
+        let pairs = request_with(&serde_json::json!({}), &testing::settings(), &attempt, false);
+        assert_eq!(value(&pairs, "state"), Some(attempt.state().as_str()));
+        assert_eq!(value(&pairs, "nonce"), Some(attempt.nonce.as_str()));
     }
 
     #[test]
@@ -142,7 +172,9 @@ mod tests {
     fn extra_scopes_are_added_once() {
         let mut settings = testing::settings();
         settings.custom_scopes = vec!["groups".into(), "email".into(), "groups".into()];
-        assert_eq!(scopes(&settings), "openid profile email groups");
+        let (attempt, _) = attempt::testing::begun("/a");
+        let pairs = request_with(&serde_json::json!({}), &settings, &attempt, false);
+        assert_eq!(value(&pairs, "scope"), Some("openid profile email groups"));
     }
 
     #[test]

@@ -1,18 +1,25 @@
 //! The exchange of a code for tokens (OpenID Connect Core 1.0, section 3.1.3; RFC 7636, section 4.5). A code is sent once,
 //! to one address, whatever comes back.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, StatusCode};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use http::header::AUTHORIZATION;
+use http::{Request, StatusCode};
+use openidconnect::core::{CoreGenderClaim, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm, CoreTokenType};
+use openidconnect::{
+    AccessToken, AsyncHttpClient, AuthType, AuthorizationCode, ClientSecret, EmptyAdditionalClaims, EndpointNotSet,
+    EndpointSet, HttpRequest, HttpResponse, IdToken, OAuth2TokenResponse, PkceCodeVerifier, RefreshToken,
+    RequestTokenError, Scope, TokenResponse, TokenUrl,
+};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
-use url::Url;
-use url::form_urlencoded::{Serializer, byte_serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use super::client::Client;
 use super::discovery::{Metadata, shown};
-use super::http::{NoAnswer, ProviderClient};
+use super::http::{Answer, NoAnswer, ProviderClient};
 use crate::config::{ClientAuth, Oidc};
 use crate::sign_in::attempt::Attempt;
 
@@ -46,69 +53,186 @@ pub(super) enum NoTokens {
 
 /// Exchanges a code.
 pub(super) async fn exchange(
-    client: &ProviderClient,
+    http: &ProviderClient,
+    client: &Client,
     metadata: &Metadata,
     settings: &Oidc,
-    redirect_uri: &str,
     code: &str,
     attempt: &Attempt,
 ) -> Result<Tokens, NoTokens> {
-    let endpoint = metadata.token_endpoint.as_ref().ok_or(NoTokens::NoEndpoint)?;
-    let auth = metadata.client_auth(settings);
-    let answer = client
-        .ask(request(endpoint, settings, auth, redirect_uri, code, attempt))
-        .await?;
-    read(answer.status, &answer.body, auth)
+    let ask = |request| http.ask(request).boxed();
+    exchange_by(&ask, client, metadata, settings, code, attempt).await
 }
 
-fn request(
-    endpoint: &Url,
+/// Asks the token endpoint: [`ProviderClient::ask`], but for tests.
+type Ask<'a> = dyn Fn(Request<Bytes>) -> BoxFuture<'a, Result<Answer, NoAnswer>> + Sync + 'a;
+
+/// The library makes the request and reads a 200; what other answers mean is said here, where the status is known.
+async fn exchange_by<'a>(
+    ask: &'a Ask<'a>,
+    client: &Client,
+    metadata: &Metadata,
     settings: &Oidc,
-    auth: ClientAuth,
-    redirect_uri: &str,
     code: &str,
     attempt: &Attempt,
-) -> Request<Bytes> {
+) -> Result<Tokens, NoTokens> {
+    let endpoint = metadata.token_endpoint.clone().ok_or(NoTokens::NoEndpoint)?;
+    let auth = metadata.client_auth(settings);
+    let client = authenticated(
+        client.clone().set_token_uri(TokenUrl::from_url(endpoint)),
+        settings,
+        auth,
+    );
+    let answer = client
+        .exchange_code(AuthorizationCode::new(code.to_owned()))
+        .set_pkce_verifier(PkceCodeVerifier::new(attempt.verifier.clone()))
+        .request_async(&TokenEndpoint { ask, auth })
+        .await
+        .map_err(|error| match error {
+            RequestTokenError::Request(error) => error,
+            // The request could not be made: the endpoint's URL is no URI.
+            RequestTokenError::Other(_) => NoTokens::NoEndpoint,
+            RequestTokenError::Parse(..) | RequestTokenError::ServerResponse(_) => {
+                NoTokens::NotUnderstood(StatusCode::OK)
+            }
+        })?;
+    let filled = |text: String| (!text.is_empty()).then(|| SecretString::from(text));
+    Ok(Tokens {
+        id_token: answer.id_token.ok_or(NoTokens::NoIdToken)?,
+        access_token: filled(answer.access_token.into_secret()),
+        refresh_token: answer.refresh_token.map(RefreshToken::into_secret).and_then(filled),
+    })
+}
+
+/// The token endpoint as the library reaches it.
+struct TokenEndpoint<'a> {
+    ask: &'a Ask<'a>,
+    auth: ClientAuth,
+}
+
+impl<'c> AsyncHttpClient<'c> for TokenEndpoint<'_> {
+    type Error = NoTokens;
+    type Future = BoxFuture<'c, Result<HttpResponse, NoTokens>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        async move { readable((self.ask)(masked(request)).await?, self.auth) }.boxed()
+    }
+}
+
+/// Says who asks. The library form-encodes id and secret for Basic (RFC 6749, section 2.3.1), and without a secret names
+/// the id in the body.
+fn authenticated(
+    client: Client<EndpointNotSet, EndpointSet>,
+    settings: &Oidc,
+    auth: ClientAuth,
+) -> Client<EndpointNotSet, EndpointSet> {
+    let way = match auth {
+        ClientAuth::Basic => AuthType::BasicAuth,
+        ClientAuth::Post => AuthType::RequestBody,
+        ClientAuth::None | ClientAuth::Auto => return client.set_auth_type(AuthType::RequestBody),
+    };
     let secret = settings
         .client_secret
         .as_ref()
         .map_or("", |secret| secret.expose_secret());
-    let mut form = Serializer::new(String::new());
-    form.append_pair("grant_type", "authorization_code")
-        .append_pair("code", code)
-        .append_pair("redirect_uri", redirect_uri)
-        .append_pair("code_verifier", &attempt.verifier);
-    if auth != ClientAuth::Basic {
-        form.append_pair("client_id", &settings.client_id);
-    }
-    if auth == ClientAuth::Post {
-        form.append_pair("client_secret", secret);
-    }
-    let mut request = Request::new(Bytes::from(form.finish()));
-    *request.method_mut() = Method::POST;
-    // A parsed URL's text is a URI; the empty one that would stay has no host and is not asked.
-    if let Ok(uri) = endpoint.as_str().parse() {
-        *request.uri_mut() = uri;
-    }
-    let headers = request.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/x-www-form-urlencoded"),
-    );
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    if auth == ClientAuth::Basic {
-        // Each form-encoded before they are joined: RFC 6749, section 2.3.1.
-        let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-        let both = format!("{}:{}", encoded(&settings.client_id), encoded(secret));
-        if let Ok(mut value) = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(both))) {
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
+    client
+        .set_client_secret(ClientSecret::new(secret.to_owned()))
+        .set_auth_type(way)
+}
+
+/// The library does not mark the secret as one.
+fn masked(request: HttpRequest) -> Request<Bytes> {
+    let mut request = request.map(Bytes::from);
+    if let Some(credentials) = request.headers_mut().get_mut(AUTHORIZATION) {
+        credentials.set_sensitive(true);
     }
     request
 }
 
-fn read(status: StatusCode, body: &[u8], auth: ClientAuth) -> Result<Tokens, NoTokens> {
+/// What the library is given to read: a 200 that is one JSON text (it would stop after the first), without its headers (it
+/// refuses JSON under another name, which providers do send).
+fn readable(answer: Answer, auth: ClientAuth) -> Result<HttpResponse, NoTokens> {
+    if answer.status != StatusCode::OK {
+        return Err(refusal(answer.status, &answer.body, auth));
+    }
+    if serde_json::from_slice::<IgnoredAny>(&answer.body).is_err() {
+        return Err(NoTokens::NotUnderstood(answer.status));
+    }
+    Ok(HttpResponse::new(answer.body.into()))
+}
+
+/// What is read of a 200. The library's own type refuses the whole answer for an `expires_in` in quotes, a missing
+/// `token_type`, a `scope` as a list, or any claim of the ID token that it does not like; of all that we need nothing.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "Map<String, Value>")]
+#[expect(clippy::struct_field_names, reason = "the names are OAuth's")]
+pub(super) struct TokenAnswer {
+    /// As it came, for `jose`.
+    id_token: Option<SecretString>,
+    /// Empty if there is none.
+    access_token: AccessToken,
+    refresh_token: Option<RefreshToken>,
+}
+
+impl From<Map<String, Value>> for TokenAnswer {
+    fn from(mut answer: Map<String, Value>) -> Self {
+        let mut text = |name| match answer.remove(name) {
+            Some(Value::String(text)) if !text.is_empty() => Some(text),
+            _ => None,
+        };
+        Self {
+            id_token: text("id_token").map(SecretString::from),
+            access_token: AccessToken::new(text("access_token").unwrap_or_default()),
+            refresh_token: text("refresh_token").map(RefreshToken::new),
+        }
+    }
+}
+
+/// The library asks for it and never does it: tokens are written nowhere.
+impl Serialize for TokenAnswer {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("tokens are not written"))
+    }
+}
+
+impl OAuth2TokenResponse for TokenAnswer {
+    type TokenType = CoreTokenType;
+
+    fn access_token(&self) -> &AccessToken {
+        &self.access_token
+    }
+
+    fn token_type(&self) -> &CoreTokenType {
+        &CoreTokenType::Bearer
+    }
+
+    fn expires_in(&self) -> Option<std::time::Duration> {
+        None
+    }
+
+    fn refresh_token(&self) -> Option<&RefreshToken> {
+        self.refresh_token.as_ref()
+    }
+
+    fn scopes(&self) -> Option<&Vec<Scope>> {
+        None
+    }
+}
+
+type LibrarysIdToken =
+    IdToken<EmptyAdditionalClaims, CoreGenderClaim, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm>;
+
+impl TokenResponse<EmptyAdditionalClaims, CoreGenderClaim, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm>
+    for TokenAnswer
+{
+    /// None: the library's type has read the claims, and refused them where they are not to its taste.
+    fn id_token(&self) -> Option<&LibrarysIdToken> {
+        None
+    }
+}
+
+/// What an answer means that is no 200.
+fn refusal(status: StatusCode, body: &[u8], auth: ClientAuth) -> NoTokens {
     let answer: Option<Value> = serde_json::from_slice(body).ok();
     let text = |name: &str| {
         answer
@@ -117,33 +241,22 @@ fn read(status: StatusCode, body: &[u8], auth: ClientAuth) -> Result<Tokens, NoT
             .and_then(Value::as_str)
             .filter(|text| !text.is_empty())
     };
-    if status == StatusCode::OK {
-        let secret = |name: &str| text(name).map(|text| SecretString::from(text.to_owned()));
-        if !answer.as_ref().is_some_and(Value::is_object) {
-            return Err(NoTokens::NotUnderstood(status));
-        }
-        return Ok(Tokens {
-            id_token: secret("id_token").ok_or(NoTokens::NoIdToken)?,
-            access_token: secret("access_token"),
-            refresh_token: secret("refresh_token"),
-        });
-    }
     match text("error") {
         // RFC 6749, section 5.2. Some providers call it unauthorized_client, or only say 401.
-        Some(error @ ("invalid_client" | "unauthorized_client")) => Err(NoTokens::Client {
+        Some(error @ ("invalid_client" | "unauthorized_client")) => NoTokens::Client {
             error: error.to_owned(),
             fix: fix_for(auth),
-        }),
-        _ if status == StatusCode::UNAUTHORIZED => Err(NoTokens::Client {
+        },
+        _ if status == StatusCode::UNAUTHORIZED => NoTokens::Client {
             error: "401".to_owned(),
             fix: fix_for(auth),
-        }),
-        _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => Err(NoTokens::Down(status)),
-        Some(error) => Err(NoTokens::Refused(match text("error_description") {
+        },
+        _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => NoTokens::Down(status),
+        Some(error) => NoTokens::Refused(match text("error_description") {
             Some(description) => format!("{} ({})", shown(error), shown(description)),
             None => shown(error),
-        })),
-        None => Err(NoTokens::NotUnderstood(status)),
+        }),
+        None => NoTokens::NotUnderstood(status),
     }
 }
 
@@ -158,136 +271,4 @@ const fn fix_for(auth: ClientAuth) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    use http::StatusCode;
-    use http::header::AUTHORIZATION;
-    use secrecy::ExposeSecret;
-
-    use super::super::testing;
-    use super::{NoTokens, read, request};
-    use crate::config::ClientAuth;
-    use crate::sign_in::attempt;
-
-    fn sent(auth: ClientAuth) -> (Option<String>, Vec<(String, String)>) {
-        let mut settings = testing::settings();
-        settings.client_id = "app id:1".into();
-        settings.client_secret = Some("s+e/c:r%et é".to_owned().into());
-        let (attempt, _) = attempt::testing::begun("/a");
-        let endpoint = "https://id.example.com/token".parse().unwrap();
-        let request = request(
-            &endpoint,
-            &settings,
-            auth,
-            "https://app.example.com/cb",
-            "c&d=e",
-            &attempt,
-        );
-        let basic = request.headers().get(AUTHORIZATION).map(|value| {
-            assert!(value.is_sensitive());
-            let value = value.to_str().unwrap().strip_prefix("Basic ").unwrap();
-            String::from_utf8(STANDARD.decode(value).unwrap()).unwrap()
-        });
-        let form = url::form_urlencoded::parse(request.body()).into_owned().collect();
-        (basic, form)
-    }
-
-    fn has(form: &[(String, String)], name: &str) -> bool {
-        form.iter().any(|(key, _)| key == name)
-    }
-
-    #[test]
-    fn basic_sends_id_and_secret_form_encoded_and_not_in_the_body() {
-        let (basic, form) = sent(ClientAuth::Basic);
-        assert_eq!(basic.as_deref(), Some("app+id%3A1:s%2Be%2Fc%3Ar%25et+%C3%A9"));
-        assert!(!has(&form, "client_id") && !has(&form, "client_secret"));
-        assert!(has(&form, "code_verifier"));
-        assert!(form.contains(&("code".into(), "c&d=e".into())));
-    }
-
-    #[test]
-    fn post_and_none_send_the_id_in_the_body_and_only_post_a_secret() {
-        let (basic, form) = sent(ClientAuth::Post);
-        assert_eq!(basic, None);
-        assert!(form.contains(&("client_secret".into(), "s+e/c:r%et é".into())));
-        let (basic, form) = sent(ClientAuth::None);
-        assert_eq!(basic, None);
-        assert!(has(&form, "client_id") && !has(&form, "client_secret"));
-    }
-
-    #[test]
-    fn a_200_gives_tokens_and_needs_an_id_token() {
-        let tokens = read(
-            StatusCode::OK,
-            br#"{"id_token":"a.b.c","access_token":"x","expires_in":"soon"}"#,
-            ClientAuth::Basic,
-        );
-        let tokens = tokens.ok().unwrap();
-        assert_eq!(tokens.id_token.expose_secret(), "a.b.c");
-        assert!(tokens.access_token.is_some() && tokens.refresh_token.is_none());
-        for body in [
-            "{}",
-            r#"{"id_token":""}"#,
-            r#"{"id_token":7}"#,
-            r#"{"id_token":null,"access_token":"x"}"#,
-        ] {
-            assert!(
-                matches!(
-                    read(StatusCode::OK, body.as_bytes(), ClientAuth::Basic),
-                    Err(NoTokens::NoIdToken)
-                ),
-                "{body}"
-            );
-        }
-        for body in ["", "<html>", "[]", "\"a.b.c\"", "id_token=a.b.c"] {
-            assert!(matches!(
-                read(StatusCode::OK, body.as_bytes(), ClientAuth::Basic),
-                Err(NoTokens::NotUnderstood(_))
-            ));
-        }
-    }
-
-    #[test]
-    fn only_a_200_gives_tokens() {
-        let body = br#"{"id_token":"a.b.c","access_token":"x"}"#;
-        for status in [
-            201, 202, 204, 206, 301, 302, 303, 307, 308, 400, 401, 403, 404, 429, 500, 503,
-        ] {
-            let status = StatusCode::from_u16(status).unwrap();
-            assert!(read(status, body, ClientAuth::Basic).is_err(), "{status}");
-        }
-    }
-
-    #[test]
-    fn a_refused_client_names_the_setting_to_try() {
-        let invalid = br#"{"error":"invalid_client"}"#;
-        for (auth, setting) in [
-            (ClientAuth::Basic, "OIDC_CLIENT_AUTH=post"),
-            (ClientAuth::Post, "OIDC_CLIENT_AUTH=basic"),
-            (ClientAuth::None, "OIDC_CLIENT_SECRET"),
-        ] {
-            for (status, body) in [
-                (401, invalid.as_slice()),
-                (400, invalid.as_slice()),
-                (401, b"no".as_slice()),
-            ] {
-                let error = read(StatusCode::from_u16(status).unwrap(), body, auth).err().unwrap();
-                assert!(error.to_string().contains(setting), "{error}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_the_provider_says_cannot_break_a_log_line() {
-        let body = b"{\"error\":\"invalid_grant\",\"error_description\":\"a\\nb\\u001b[31m\"}";
-        let error = read(StatusCode::BAD_REQUEST, body, ClientAuth::Basic)
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(
-            error.contains("invalid_grant") && !error.contains(char::is_control),
-            "{error:?}"
-        );
-    }
-}
+mod tests;
