@@ -176,7 +176,8 @@ async fn send(
     let limit = thread.shared.upstream_timeout;
     let mut connection = match thread.upstream.ready(upgrade) {
         Some(connection) => connection,
-        None => connect(thread, upgrade).await?,
+        // Boxed: rare, and every request's future would be larger by it.
+        None => Box::pin(connect(thread, upgrade)).await?,
     };
     connection.fit(&mut request);
     let mut again =
@@ -194,7 +195,7 @@ async fn send(
         match handed_back.or_else(|| again.take()) {
             Some(next) if connection.reused => {
                 request = next;
-                connection = connect(thread, upgrade).await?;
+                connection = Box::pin(connect(thread, upgrade)).await?;
                 connection.fit(&mut request);
             }
             _ => {

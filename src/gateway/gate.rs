@@ -157,7 +157,8 @@ impl Gate {
             Cached::Live(session) => Ok(Some(session)),
             Cached::None => Ok(None),
             Cached::Unavailable => Err(NoAnswer),
-            Cached::Unknown => self.control.find_session(cookie, now).await,
+            // Boxed: rare, and every request's future would be larger by it.
+            Cached::Unknown => Box::pin(self.control.find_session(cookie, now)).await,
         }
     }
 }

@@ -255,7 +255,8 @@ async fn decide(request: Request<Incoming>, connection: Arc<ClientConnection>, t
         };
     }
     if request.class() == Class::Own {
-        return match own::answer(request, shared, &Asking { id, client }, now).await {
+        // Boxed: what is rare must not make every request's future large, for it is moved.
+        return match Box::pin(own::answer(request, shared, &Asking { id, client }, now)).await {
             Ok(answer) => own_answer(answer, exchange),
             Err(cause) => respond(&cause, asker, shared, id, exchange),
         };
