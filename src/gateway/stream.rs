@@ -26,6 +26,8 @@ pub struct Phase {
     state: AtomicU8,
     /// Requests under way; over HTTP/1.1 one at most.
     under_way: AtomicU32,
+    /// Requests ever, over HTTP/2: a short one comes and goes between two looks at the phase.
+    requests: AtomicU32,
     /// Heads come in frames, between others: only idleness has a limit.
     http2: bool,
 }
@@ -52,6 +54,9 @@ impl Phase {
     /// A request was read; no timer runs until its answer is finished.
     pub fn busy(&self) {
         self.under_way.fetch_add(1, Ordering::Relaxed);
+        if self.http2 {
+            self.requests.fetch_add(1, Ordering::Relaxed);
+        }
         self.state.store(BUSY, Ordering::Relaxed);
     }
 
@@ -77,6 +82,8 @@ pub struct TimedStream<S> {
     goodbye: Option<Arc<Watch>>,
     /// When the phase that the timer is for began; None until it is first waited in.
     since: Option<(u8, Instant)>,
+    /// How many requests there had been by then.
+    requests: u32,
     /// Made at the first wait, and moved only when it would fire too late.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -90,6 +97,7 @@ impl<S> TimedStream<S> {
             keepalive,
             goodbye: None,
             since: None,
+            requests: 0,
             timer: None,
         }
     }
@@ -105,6 +113,11 @@ impl<S> TimedStream<S> {
     /// While waiting for bytes: an error if the peer is late, and a wake-up at the time it would be.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let phase = self.phase.state();
+        let requests = self.phase.requests.load(Ordering::Relaxed);
+        if requests != self.requests {
+            self.requests = requests;
+            self.since = None;
+        }
         let limit = match phase {
             IDLE => self.keepalive,
             HEAD => HEAD_LIMIT,

@@ -104,16 +104,14 @@ impl Way {
 /// A sentence that says why there is no answer.
 pub async fn probe(upstream: &config::Upstream, ca_file: Option<&Path>) -> Result<StatusCode, String> {
     let way = Way::new(upstream, ca_file).map_err(|error| error.to_string())?;
-    let mut connection = Upstream::new(way)
-        .connect(false)
-        .await
-        .map_err(|error| error.to_string())?;
+    let to = Upstream::new(way);
+    let mut connection = to.connect(false).await.map_err(|error| error.to_string())?;
     let request = Request::head("/")
         .header(HOST, upstream.host())
         .header(USER_AGENT, "vestibule-check")
         .body(Body::empty());
     let mut request = request.map_err(|error| error.to_string())?;
-    connection.fit(&mut request);
+    connection.fit(&mut request, to.way());
     match timeout(CONNECT_LIMIT, connection.sender.try_send(request)).await {
         Ok(Ok(answer)) => Ok(answer.status()),
         Ok(Err(failed)) => Err(failed.into_error().to_string()),
@@ -166,7 +164,7 @@ pub struct Connection {
 impl Connection {
     /// Writes a request as this connection's protocol has it: HTTP/2 knows no Host and no hop-by-hop fields (RFC 9113,
     /// sections 8.2.2 and 8.3.1), HTTP/1.1 no authority in the target.
-    pub fn fit(&self, request: &mut Request<Body>) {
+    pub fn fit(&self, request: &mut Request<Body>, way: &Way) {
         let many = matches!(self.sender, Sender::Many(_));
         if many == request.uri().authority().is_some() {
             return;
@@ -180,7 +178,8 @@ impl Connection {
             uri.authority = headers
                 .remove(HOST)
                 .and_then(|host| Authority::try_from(host.as_bytes()).ok());
-            uri.scheme = Some(Scheme::HTTP);
+            let secure = matches!(way, Way::Tls { .. });
+            uri.scheme = Some(if secure { Scheme::HTTPS } else { Scheme::HTTP });
         } else if let Some(host) = request
             .uri()
             .authority()

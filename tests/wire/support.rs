@@ -140,6 +140,11 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>) {
                 }
                 return;
             }
+            "/endless" => {
+                drop(stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n"));
+                while stream.write_all(&[b'x'; 65536]).is_ok() {}
+                return;
+            }
             "/trailers" => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, Set-Cookie\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\nSet-Cookie: a=b\r\nX-Vestibule-Assertion: x\r\n\r\n".to_vec(),
             "/set-cookie" => b"HTTP/1.1 200 OK\r\nSet-Cookie: vestibule=evil; Path=/\r\nSet-Cookie: app=1\r\nSet-Cookie: __Host-Vestibule-a-1=x\r\nSet-Cookie: =vestibule=x\r\nConnection: X-Internal\r\nX-Internal: 1\r\nKeep-Alive: timeout=5\r\nContent-Length: 0\r\n\r\n".to_vec(),
             "/both-lengths" => b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nabcdef\r\n0\r\n\r\n".to_vec(),

@@ -14,7 +14,7 @@ use vestibule::config::{PublicUrl, Settings, Tls, TlsMin};
 use crate::support::{Client, Wire};
 
 /// A folder with a certificate, and who trusts it.
-struct Pair {
+pub struct Pair {
     folder: tempfile::TempDir,
     certificate: CertificateDer<'static>,
 }
@@ -27,10 +27,15 @@ fn write(folder: &Path) -> CertificateDer<'static> {
 }
 
 impl Pair {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let certificate = write(folder.path());
         Self { folder, certificate }
+    }
+
+    /// A client that trusts it.
+    pub fn client_config(&self) -> ClientConfig {
+        Arc::unwrap_or_clone(client(&self.certificate, rustls::DEFAULT_VERSIONS))
     }
 
     fn settings(&self, settings: &mut Settings, min: TlsMin) {
@@ -47,7 +52,7 @@ impl Pair {
         settings.assertion_audience = "https://app.test".into();
     }
 
-    fn wire(&self) -> Wire {
+    pub fn wire(&self) -> Wire {
         Wire::with(|settings| self.settings(settings, TlsMin::V1_2))
     }
 }
