@@ -124,7 +124,7 @@ impl Raw {
     fn closes_within(&mut self, limit: Duration) -> bool {
         let until = Instant::now() + limit;
         self.0.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        let mut chunk = [0; 65536];
+        let mut chunk = vec![0; 65536];
         while Instant::now() < until {
             match self.0.read(&mut chunk) {
                 Ok(0) => return true,
@@ -297,7 +297,7 @@ fn frames_out_of_order_or_of_a_wrong_size_end_the_connection() {
     let wire = Wire::start();
     let headers = block(&good(&wire, &[]));
     let open = || frame(HEADERS, END_HEADERS, 1, &headers);
-    let too_large = frame(DATA, 0, 1, &[0; 16_385]);
+    let too_large = frame(DATA, 0, 1, &vec![0; 16_385]);
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("data before headers", frame(DATA, 0, 1, b"x")),
         ("headers on stream 0", frame(HEADERS, WHOLE, 0, &headers)),

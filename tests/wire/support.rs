@@ -142,7 +142,7 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>) {
             }
             "/endless" => {
                 drop(stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n"));
-                while stream.write_all(&[b'x'; 65536]).is_ok() {}
+                while stream.write_all(&[b'x'; 16384]).is_ok() {}
                 return;
             }
             "/trailers" => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, Set-Cookie\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\nSet-Cookie: a=b\r\nX-Vestibule-Assertion: x\r\n\r\n".to_vec(),
@@ -279,6 +279,7 @@ pub struct Wire {
     /// `name=value` of Ada's session cookie.
     pub cookie: String,
     pub instance: Instance,
+    settings: Settings,
     runtime: tokio::runtime::Runtime,
     folder: tempfile::TempDir,
 }
@@ -309,6 +310,7 @@ impl Wire {
             gateway,
             cookie,
             instance,
+            settings,
             runtime,
             folder,
         }
@@ -316,6 +318,11 @@ impl Wire {
 
     pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
+    }
+
+    /// Signs somebody in; `name=value` of their session cookie.
+    pub fn sign_in(&self, email: &str) -> String {
+        self.run(sign_in(&self.settings, &self.instance, email, UnixTime::now()))
     }
 
     pub fn database(&self) -> std::path::PathBuf {
