@@ -128,7 +128,22 @@ pub async fn forward(
             }
         };
     }
+    if !is_plainly_framed(answer.headers()) {
+        tracing::warn!("the upstream answered in a transfer coding that is not understood");
+        return Err((Cause::Upstream("answered nonsense"), asker, exchange));
+    }
     Ok(down(answer, connection, thread, exchange))
+}
+
+/// Of transfer codings only `chunked` is understood, and undone, on the way (RFC 9112, section 6.1): another one could not
+/// be passed on as what it is.
+fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        _ => false,
+    }
 }
 
 fn headers_of(parts: &mut http::request::Parts) -> &mut HeaderMap {

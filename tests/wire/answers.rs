@@ -200,7 +200,13 @@ fn another_site_can_change_nothing_on_a_session() {
 #[test]
 fn the_upstream_in_trouble_is_502_or_504_and_nobodys_fault() {
     let wire = Wire::start();
-    for (path, status) in [("/nonsense", 502), ("/reset", 502), ("/slow", 504), ("/switch", 502)] {
+    for (path, status) in [
+        ("/nonsense", 502),
+        ("/coded", 502),
+        ("/reset", 502),
+        ("/slow", 504),
+        ("/switch", 502),
+    ] {
         let page = wire.signed_in(&format!("GET {path}"), &["Accept: text/html"]);
         assert_eq!(page.status, status, "{path}");
         assert!(page.is_page(), "{path}");

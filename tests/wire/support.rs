@@ -119,6 +119,10 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>) {
         let answer: Vec<u8> = match path.as_str() {
             "/ws" => return websocket(stream, &head),
             "/switch" => b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\nsmuggled".to_vec(),
+            "/coded" => {
+                drop(stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nnot what it seems"));
+                return;
+            }
             "/nonsense" => b"this is not HTTP\r\n\r\n".to_vec(),
             "/reset" => return,
             "/once" if served > 1 => return,
