@@ -1,6 +1,7 @@
 //! From text to meaning: every rule about values, and those between them.
 
 mod entry;
+mod ldap;
 mod network;
 mod oidc;
 mod paths;
@@ -35,7 +36,13 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> Option<Settings> {
     let storage = storage::settings(reader, public.as_ref());
     let instance_name = instance_name(reader, public.as_ref().map(|public| public.host.as_str()));
     let assertion_audience = network::assertion_audience(reader, public.as_ref());
-    let oidc = oidc::settings(reader);
+    let ldap = ldap::settings(reader);
+    // A directory alone is a way to sign in, too.
+    let oidc = if ldap::is_on(reader) && !oidc::is_meant(reader) {
+        Some(None)
+    } else {
+        oidc::settings(reader).map(Some)
+    };
     let entry = entry::rules(reader);
     let trusted_proxies = network::trusted_proxies(reader);
     let trusted_proxy_header = network::trusted_proxy_header(reader);
@@ -82,7 +89,8 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> Option<Settings> {
         log_format: log_format?,
         access_log: access_log?,
         instance_name: instance_name?,
-        oidc: Some(oidc?),
+        oidc: oidc?,
+        ldap: ldap?,
         entry: entry?,
         assertion_audience: assertion_audience?,
         session_length: session_length?,

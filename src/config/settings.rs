@@ -71,6 +71,8 @@ pub struct Settings {
     pub instance_name: String,
     /// The OpenID provider, if there is one.
     pub oidc: Option<Oidc>,
+    /// The LDAP directory, if one is set; whether people sign in with it is [`Ldap::login`].
+    pub ldap: Option<Ldap>,
     /// Who gets in, and as whom.
     pub entry: EntryRules,
     /// `aud` of the assertion.
@@ -355,6 +357,94 @@ pub enum EmailVerified {
     Required,
     /// The provider's administrators vouch for addresses.
     Ignored,
+}
+
+/// The LDAP directory and how to use it.
+#[derive(Clone, Debug)]
+pub struct Ldap {
+    /// Whether people sign in with it; otherwise it is only tried by `vestibule check`.
+    pub login: bool,
+    /// In the order in which they are tried; never empty.
+    pub servers: Vec<LdapServer>,
+    /// Where people are searched.
+    pub base_dn: String,
+    /// Name and password of the service account, neither of them empty; None: anonymous.
+    pub bind: Option<(String, SecretString)>,
+    /// What is read of an entry.
+    pub attributes: LdapAttributes,
+    /// Finds a person; holds `{login}`.
+    pub user_filter: String,
+    /// Finds a person's groups; holds `{dn}` or `{username}`.
+    pub group_filter: Option<String>,
+    /// Where groups are searched, if not where people are.
+    pub group_base_dn: Option<String>,
+    /// StartTLS on `ldap://` addresses.
+    pub start_tls: bool,
+    /// Names or DNs of groups; None: not restricted.
+    pub allow_list: Option<Vec<String>>,
+    /// Attribute of the stable id; None: found out.
+    pub id_attribute: Option<String>,
+    /// Whether addresses count as verified.
+    pub trust_email: bool,
+    /// Wrong passwords in 15 minutes per person.
+    pub failures: usize,
+    /// Wrong passwords in 15 minutes per address.
+    pub failures_address: usize,
+}
+
+/// Names of attributes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the words say it")]
+pub struct LdapAttributes {
+    pub email: String,
+    pub group: String,
+    pub username: String,
+    pub name: String,
+}
+
+/// Where a directory server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LdapServer {
+    /// How it is spoken to.
+    pub scheme: LdapScheme,
+}
+
+/// How a directory server is spoken to; an IPv6 host without brackets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the words say it")]
+pub enum LdapScheme {
+    Ldap { host: String, port: u16 },
+    Ldaps { host: String, port: u16 },
+    Ldapi(PathBuf),
+}
+
+impl LdapServer {
+    /// Whether it is spoken to by TLS from the first byte.
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        matches!(self.scheme, LdapScheme::Ldaps { .. })
+    }
+
+    /// Whether it is spoken to through a Unix socket.
+    #[must_use]
+    pub const fn is_local_socket(&self) -> bool {
+        matches!(self.scheme, LdapScheme::Ldapi(_))
+    }
+}
+
+impl std::fmt::Display for LdapServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (scheme, host, port) = match &self.scheme {
+            LdapScheme::Ldap { host, port } => ("ldap", host, port),
+            LdapScheme::Ldaps { host, port } => ("ldaps", host, port),
+            LdapScheme::Ldapi(path) => return write!(f, "ldapi://{}", path.display()),
+        };
+        if host.contains(':') {
+            write!(f, "{scheme}://[{host}]:{port}")
+        } else {
+            write!(f, "{scheme}://{host}:{port}")
+        }
+    }
 }
 
 /// Who gets in, and as whom.

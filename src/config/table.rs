@@ -187,7 +187,7 @@ pub fn by_name(name: &str) -> Option<&'static Setting> {
 }
 
 const NONE: Preset = Words("none");
-const LDAP: &str = "sign-in by LDAP";
+const RECHECK: &str = "asking the directory again about live sessions";
 const TEAMS: &str = "team membership";
 
 /// The table.
@@ -355,36 +355,51 @@ pub static SETTINGS: &[Setting] = &[
         "One line a request: id, client, user, method, path without query, status, bytes, times."),
 
     Setting::new("LOCAL_LDAP_LOGIN", Directory, Flag, Is("false"),
-        "`true` turns LDAP sign-in on.").later(LDAP),
+        "`true` turns LDAP sign-in on; with `false` the other LDAP settings can be tried with `vestibule check`."),
     Setting::new("LOCAL_LDAP_ADDRESS", Directory, Urls, NONE,
-        "`ldap://host:389`, `ldaps://host:636`, `ldapi:///path`; several are tried in order.").later(LDAP),
-    Setting::new("LOCAL_LDAP_BASE_DN", Directory, Text, NONE, "Search root.").later(LDAP),
-    Setting::new("LOCAL_LDAP_BIND_DN", Directory, Text, NONE, "Bind account.").later(LDAP),
-    Setting::new("LOCAL_LDAP_BIND_PW", Directory, Text, NONE, "Its password.").secret(Secret::Whole).later(LDAP),
+        "`ldap://host:389`, `ldaps://host:636`, `ldapi:///path`; several, comma-separated, are tried in order.")
+        .example("ldaps://ldap.example.com"),
+    Setting::new("LOCAL_LDAP_BASE_DN", Directory, Text, NONE,
+        "Where people are searched, and everything below.")
+        .example("ou=people,dc=example,dc=com"),
+    Setting::new("LOCAL_LDAP_BIND_DN", Directory, Text, NONE,
+        "The service account that searches, by DN or, at Active Directory, by principal name; anonymous when this and the password are empty.")
+        .example("cn=vestibule,ou=services,dc=example,dc=com"),
+    Setting::new("LOCAL_LDAP_BIND_PW", Directory, Text, NONE,
+        "The service account's password.")
+        .secret(Secret::Whole),
     Setting::new("LOCAL_LDAP_ATTRIBUTES", Directory, List, Is("email=mail,group=memberOf,username=uid,name=cn"),
-        "`name=attribute` pairs.").later(LDAP),
+        "`name=attribute` pairs; those that are not named keep their default. Where the user name's attribute is missing, `sAMAccountName` and then `userPrincipalName` serve.")
+        .example("email=mail,group=gidNumber"),
     Setting::new("LOCAL_LDAP_USER_FILTER", Directory, Text,
         Is("(|(uid={login})(sAMAccountName={login})(mail={login})(userPrincipalName={login}))"),
-        "Exactly one entry must match.").later(LDAP),
+        "Finds a person by what they typed, `{login}`, escaped. Exactly one entry must match."),
     Setting::new("LOCAL_LDAP_GROUP_FILTER", Directory, Text, NONE,
-        "Where groups list members instead.").later(LDAP),
-    Setting::new("LOCAL_LDAP_GROUP_BASE_DN", Directory, Text, NONE, "Search root of groups.").later(LDAP),
-    Setting::new("LOCAL_LDAP_TLS_ENABLE", Directory, Flag, Is("false"), "StartTLS on an `ldap://` address.").later(LDAP),
-    Setting::new("LOCAL_LDAP_GROUP_ALLOW_LIST", Directory, Text, NONE, "Only members get in.").later(LDAP),
+        "Finds groups that list their members: `{dn}` is the person's DN, `{username}` the user name's attribute, both escaped.")
+        .example("(|(member={dn})(uniqueMember={dn})(memberUid={username}))"),
+    Setting::new("LOCAL_LDAP_GROUP_BASE_DN", Directory, Text, Words("the base DN"),
+        "Where groups are searched. Bare names in the allow list mean groups below it.")
+        .example("ou=groups,dc=example,dc=com"),
+    Setting::new("LOCAL_LDAP_TLS_ENABLE", Directory, Flag, Is("false"),
+        "`true`: StartTLS on `ldap://` addresses; where it fails, no password is sent."),
+    Setting::new("LOCAL_LDAP_GROUP_ALLOW_LIST", Directory, Text, NONE,
+        "Only members get in: names or DNs of groups, separated by `;` (or `,` where none is a DN), compared as directories compare them.")
+        .example("cn=staff,ou=groups,dc=example,dc=com;admins"),
     Setting::new("LDAP_GROUP_SYNC", Directory, Flag, Is("false"),
-        "Team membership follows LDAP groups.").later(TEAMS),
-    Setting::new("VESTIBULE_LDAP_ID_ATTRIBUTE", Directory, Text, Words("found out"),
-        "The entry's stable id.").later(LDAP),
+        "`true`: team membership follows LDAP groups.").later(TEAMS),
+    Setting::new("VESTIBULE_LDAP_ID_ATTRIBUTE", Directory, Text, Words("the first of `entryUUID`, `objectGUID`, `nsUniqueId`, `ipaUniqueID`"),
+        "Attribute of the entry's stable id, by which people are known again. It must never be given to somebody else; changing it makes strangers of everyone.")
+        .example("employeeNumber"),
     Setting::new("VESTIBULE_LDAP_TRUST_EMAIL", Directory, Flag, Is("true"),
-        "Whether a directory's mail counts as verified.").later(LDAP),
+        "Whether the directory's e-mail addresses count as verified: an invitation is found by them."),
     Setting::new("VESTIBULE_LDAP_ALLOW_CLEARTEXT", Directory, Flag, Is("false"),
-        "`ldap://` without StartTLS beyond loopback.").later(LDAP),
+        "`true`: `ldap://` without StartTLS beyond loopback. Warns at each start: everybody on the way can read passwords."),
     Setting::new("VESTIBULE_LOGIN_FAILURES", Directory, Count, Is("5"),
-        "Wrong passwords in 15 minutes per person; then 429.").later(LDAP),
+        "Wrong passwords in 15 minutes per person; then 429. Keep it below what the directory locks at."),
     Setting::new("VESTIBULE_LOGIN_FAILURES_ADDRESS", Directory, Count, Is("50"),
-        "Wrong passwords in 15 minutes per address; then 429.").later(LDAP),
+        "Wrong passwords in 15 minutes per address (IPv6 by /64); then 429."),
     Setting::new("VESTIBULE_SESSION_RECHECK", Directory, Minutes, Is("15"),
-        "Minutes between looks at a live session's entry.").later(LDAP),
+        "Minutes between looks at a live session's entry.").later(RECHECK),
     Setting::new("VESTIBULE_RECHECK_GRACE", Directory, Minutes, Is("60"),
-        "Minutes that sessions outlive a directory that can't be used.").later(LDAP),
+        "Minutes that sessions outlive a directory that can't be used.").later(RECHECK),
 ];

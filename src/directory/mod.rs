@@ -9,7 +9,7 @@ mod people;
 mod tests;
 
 pub use self::admit::admit;
-pub use self::people::{activate, add, deactivate, find, first_admin_open, is_empty, list, remove, set_role};
+pub use self::people::{activate, add, address_of, deactivate, find, first_admin_open, is_empty, list, remove, set_role};
 use crate::clock::UnixTime;
 use crate::person::{EmailAddress, Role, UserId};
 use crate::store::{StoreError, UserRow};
@@ -56,6 +56,9 @@ pub enum GroupsUnreadable {
     /// The claim is no list of strings.
     #[error("the groups claim is no list of names")]
     WrongType,
+    /// A limit of the LDAP server's.
+    #[error("the directory's search of groups was cut short")]
+    CutShort,
 }
 
 /// Who was let in.

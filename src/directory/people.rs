@@ -31,6 +31,16 @@ pub async fn find(store: &Store, who: &str) -> Result<User, ChangeError> {
     Ok(named(&mut store.reading().await?, who).await?.into())
 }
 
+/// The address of the account that an identity belongs to.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn address_of(store: &Store, issuer: &str, subject: &str) -> Result<Option<EmailAddress>, StoreError> {
+    let user = store.reading().await?.user_by_identity(issuer, subject).await?;
+    let (shown, _) = user.and_then(|user| user.email).unzip();
+    Ok(shown.and_then(|shown| EmailAddress::parse(&shown).ok()))
+}
+
 /// Adds an invitation.
 ///
 /// # Errors

@@ -19,6 +19,7 @@ pub struct OurCookies {
 pub struct CookieNames {
     session: String,
     attempt_prefix: String,
+    device: String,
 }
 
 /// All Vestibules' names: cookies do not know ports (RFC 6265, section 8.5), so another gateway's cookie on the same host
@@ -30,9 +31,11 @@ impl CookieNames {
     #[must_use]
     pub fn new(session: String) -> Self {
         let attempt_prefix = format!("{session}-a-");
+        let device = format!("{session}-d");
         Self {
             session,
             attempt_prefix,
+            device,
         }
     }
 
@@ -63,6 +66,17 @@ impl CookieNames {
             }
         }
         found
+    }
+
+    /// The device cookie's value; of several, the first.
+    #[must_use]
+    pub fn device(&self, headers: &HeaderMap) -> Option<String> {
+        let fields = headers.get_all(COOKIE);
+        fields
+            .iter()
+            .flat_map(|field| pairs(field.as_bytes()))
+            .find(|(name, _)| *name == self.device.as_bytes())
+            .and_then(|(_, value)| Some(std::str::from_utf8(value).ok()?.to_owned()))
     }
 
     /// Name and value of the attempts' cookies.

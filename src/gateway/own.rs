@@ -71,8 +71,9 @@ pub async fn answer(
         return Err(Cause::NotFound);
     };
     match (step, request.method()) {
-        (Step::Login, &Method::GET | &Method::HEAD) | (_, &Method::GET | &Method::POST) => {}
-        (Step::Login, _) => return Err(Cause::NotAllowed("GET, HEAD")),
+        // Whether there is a form to be sent, the sign-in knows.
+        (Step::Login, &Method::HEAD) | (_, &Method::GET | &Method::POST) => {}
+        (Step::Login, _) => return Err(Cause::NotAllowed("GET, HEAD, POST")),
         _ => return Err(Cause::NotAllowed("GET, POST")),
     }
     if request.host() != Host::Public {
@@ -143,6 +144,7 @@ async fn visit(
     } else {
         Vec::new()
     };
+    let device_cookie = shared.gate.cookies().device(request.headers());
     let cross_site = request.begun_elsewhere(shared.gate.origins().get(..1).unwrap_or_default());
     let embedded = request
         .headers()
@@ -169,6 +171,7 @@ async fn visit(
         form,
         session_cookie,
         attempt_cookies,
+        device_cookie,
         session,
         client: asking.client,
         cross_site,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::config::{Database, EntryRules, Oidc, SecretKeys, Settings};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::config::{Database, EntryRules, Ldap, Oidc, SecretKeys, Settings};
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics;
 
@@ -143,6 +145,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         access_log,
         instance_name,
         oidc,
+        ldap,
         entry: _,
         assertion_audience,
         session_length,
@@ -206,7 +209,54 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         (Some(old), Some(new)) => names.extend(oidc_changes(old, new)),
         (None, Some(_)) | (Some(_), None) => names.push("OIDC_ISSUER"),
     }
+    match (&old.ldap, ldap) {
+        (None, None) => {}
+        (Some(old), Some(new)) => names.extend(ldap_changes(old, new)),
+        (None, Some(_)) | (Some(_), None) => names.push("LOCAL_LDAP_ADDRESS"),
+    }
     names
+}
+
+fn ldap_changes(old: &Ldap, new: &Ldap) -> impl Iterator<Item = &'static str> {
+    let Ldap {
+        login,
+        servers,
+        base_dn,
+        bind,
+        attributes,
+        user_filter,
+        group_filter,
+        group_base_dn,
+        start_tls,
+        allow_list,
+        id_attribute,
+        trust_email,
+        failures,
+        failures_address,
+    } = new;
+    let account = |bind: &Option<(String, SecretString)>| bind.as_ref().map(|(name, _)| name.clone());
+    let password = |bind: &Option<(String, SecretString)>| {
+        bind.as_ref().map(|(_, password)| password.expose_secret().to_owned())
+    };
+    [
+        ("LOCAL_LDAP_LOGIN", old.login != *login),
+        ("LOCAL_LDAP_ADDRESS", old.servers != *servers),
+        ("LOCAL_LDAP_BASE_DN", old.base_dn != *base_dn),
+        ("LOCAL_LDAP_BIND_DN", account(&old.bind) != account(bind)),
+        ("LOCAL_LDAP_BIND_PW", password(&old.bind) != password(bind)),
+        ("LOCAL_LDAP_ATTRIBUTES", old.attributes != *attributes),
+        ("LOCAL_LDAP_USER_FILTER", old.user_filter != *user_filter),
+        ("LOCAL_LDAP_GROUP_FILTER", old.group_filter != *group_filter),
+        ("LOCAL_LDAP_GROUP_BASE_DN", old.group_base_dn != *group_base_dn),
+        ("LOCAL_LDAP_TLS_ENABLE", old.start_tls != *start_tls),
+        ("LOCAL_LDAP_GROUP_ALLOW_LIST", old.allow_list != *allow_list),
+        ("VESTIBULE_LDAP_ID_ATTRIBUTE", old.id_attribute != *id_attribute),
+        ("VESTIBULE_LDAP_TRUST_EMAIL", old.trust_email != *trust_email),
+        ("VESTIBULE_LOGIN_FAILURES", old.failures != *failures),
+        ("VESTIBULE_LOGIN_FAILURES_ADDRESS", old.failures_address != *failures_address),
+    ]
+    .into_iter()
+    .filter_map(|(name, differs)| differs.then_some(name))
 }
 
 fn oidc_changes(old: &Oidc, new: &Oidc) -> impl Iterator<Item = &'static str> {

@@ -40,6 +40,25 @@ pub struct Message<'a> {
     pub request_id: Option<&'a str>,
 }
 
+/// The form of name and password.
+#[derive(Clone, Debug)]
+pub struct SignInForm<'a> {
+    /// The response's status.
+    pub status: StatusCode,
+    /// Our own path, where it goes.
+    pub action: &'a str,
+    /// Goes with it, unseen.
+    pub state: &'a str,
+    /// What was typed before.
+    pub username: &'a str,
+    /// What was wrong with it.
+    pub notice: Option<&'a str>,
+    /// The way to the provider, where there is one, too.
+    pub provider: Option<&'a str>,
+    /// Shown small, so that an operator can find the log line.
+    pub request_id: Option<&'a str>,
+}
+
 impl Pages {
     /// Pages for an instance of this name.
     #[must_use]
@@ -78,6 +97,23 @@ impl Pages {
         finished(StatusCode::OK, &page, FORM_WITH_SCRIPT)
     }
 
+    /// A page with the form of name and password.
+    #[must_use]
+    pub fn sign_in(&self, form: &SignInForm<'_>) -> Response<Bytes> {
+        let page = SignInPage {
+            assets: self.assets,
+            instance: &self.instance,
+            title: "Sign in",
+            action: form.action,
+            state: form.state,
+            username: form.username,
+            notice: form.notice,
+            provider: form.provider,
+            request_id: form.request_id,
+        };
+        finished(form.status, &page, FORM)
+    }
+
     /// The style, script and icon files: what stands at `path` (whole, beginning with `/.vestibule/assets/`).
     #[must_use]
     pub fn asset(&self, path: &str) -> Option<Response<Bytes>> {
@@ -106,9 +142,28 @@ struct RepostPage<'a> {
     fields: &'a [(String, String)],
 }
 
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignInPage<'a> {
+    assets: &'a Assets,
+    instance: &'a str,
+    title: &'a str,
+    action: &'a str,
+    state: &'a str,
+    username: &'a str,
+    notice: Option<&'a str>,
+    provider: Option<&'a str>,
+    request_id: Option<&'a str>,
+}
+
 /// Most pages have links and nothing else.
 const LINKS_ONLY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
+);
+/// Without `form-action`: browsers hold it against the redirect after the form, too, and the page somebody goes on to is the
+/// app's, which may send them further. The form is ours and holds no text of anybody's that is not escaped.
+const FORM: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'",
 );
 const FORM_WITH_SCRIPT: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; form-action 'self'; frame-ancestors 'none'; \

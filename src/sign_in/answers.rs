@@ -6,11 +6,13 @@ use http::header::{CACHE_CONTROL, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_CO
 use http::{HeaderValue, Response, StatusCode, header};
 
 use super::Visit;
-use super::login::SOMEONE_ELSE;
+use super::ldap::{ISSUER, Obstacle, Unusable};
+use super::login::{SOMEONE_ELSE, WITH_PROVIDER};
 use super::oidc::Failure;
 use super::return_to::{LOGIN_PATH, login_location};
-use crate::directory::{GroupsUnreadable, Refused};
-use crate::pages::{Message, Pages};
+use super::provision::address;
+use crate::directory::{Arrival, GroupsUnreadable, Refused};
+use crate::pages::{Message, Pages, SignInForm};
 use crate::telemetry::{SignInOutcome, metrics};
 
 /// Seconds until it is worth trying again.
@@ -46,6 +48,32 @@ pub(super) fn with_cookies(
     response
 }
 
+/// What the form says above its fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// Nothing: it is shown for the first time.
+    None,
+    /// A field is empty.
+    Incomplete,
+    /// It was open for too long, or is another browser's.
+    Expired,
+    /// A wrong password or an unknown name; nobody hears which.
+    Wrong,
+    /// The password is right, but.
+    But(Obstacle),
+    /// Too many wrong ones; seconds until it is worth trying again.
+    TooMany(i64),
+}
+
+/// What the form holds.
+#[derive(Debug)]
+pub(super) struct Form<'a> {
+    pub(super) login: &'a str,
+    pub(super) state: &'a str,
+    pub(super) return_to: &'a str,
+    pub(super) provider: bool,
+}
+
 /// Makes the pages of signing in.
 #[derive(Debug)]
 pub(super) struct Answers {
@@ -65,6 +93,93 @@ impl Answers {
     /// `no-referrer` browsers would send `Origin: null`, and its address holds nothing.
     pub(super) fn repost(&self, action: &str, fields: &[(String, String)]) -> Response<Bytes> {
         self.pages.repost(action, fields)
+    }
+
+    /// The form of name and password. Its Referrer-Policy stays the pages': with `no-referrer` browsers would send
+    /// `Origin: null`, and its address holds nothing.
+    pub(super) fn form(&self, form: &Form<'_>, notice: Notice, visit: &Visit) -> Response<Bytes> {
+        let minutes;
+        let (status, notice_text) = match notice {
+            Notice::None => (StatusCode::OK, None),
+            Notice::Incomplete => (StatusCode::BAD_REQUEST, Some("Please fill in both fields.")),
+            Notice::Expired => (
+                StatusCode::BAD_REQUEST,
+                Some(
+                    "This page was open for more than ten minutes, or your browser does not keep cookies for this address. \
+                     Please try again.",
+                ),
+            ),
+            Notice::Wrong => (
+                StatusCode::UNAUTHORIZED,
+                Some("That did not work: the user name or the password is wrong, or the account is locked."),
+            ),
+            Notice::But(obstacle) => (StatusCode::UNAUTHORIZED, Some(of_obstacle(obstacle))),
+            Notice::TooMany(seconds) => {
+                let count = (seconds + 59) / 60;
+                let unit = if count == 1 { "minute" } else { "minutes" };
+                minutes = format!("Too many wrong passwords. Please try again in {count} {unit}.");
+                (StatusCode::TOO_MANY_REQUESTS, Some(minutes.as_str()))
+            }
+        };
+        let action = login_location(form.return_to);
+        let sign = if action.contains('?') { '&' } else { '?' };
+        let provider = form.provider.then(|| format!("{action}{sign}{WITH_PROVIDER}=1"));
+        let mut response = self.pages.sign_in(&SignInForm {
+            status,
+            action: &action,
+            state: form.state,
+            username: form.login,
+            notice: notice_text,
+            provider: provider.as_deref(),
+            request_id: notice_text.map(|_| &*visit.request_id),
+        });
+        if let Notice::TooMany(seconds) = notice {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+
+    /// Another site sent the form.
+    pub(super) fn form_from_elsewhere(&self, visit: &Visit) -> Response<Bytes> {
+        self.page(
+            StatusCode::FORBIDDEN,
+            "Not from here",
+            &["Another page tried to sign you in. Nothing has happened."],
+            &[("Sign in", LOGIN_PATH)],
+            visit,
+        )
+    }
+
+    /// The directory can't be used: nobody's wrong password.
+    pub(super) fn directory_away(&self, error: &Unusable, return_to: &str, visit: &Visit) -> Response<Bytes> {
+        metrics().sign_in(SignInOutcome::DirectoryFailed);
+        tracing::error!(request_id = %visit.request_id, "nobody could be signed in with the directory: {error}");
+        try_again_later(self.page(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The directory can't be used",
+            &[
+                "Signing in is done with the company's directory, which cannot be used at the moment. Your password was not \
+                 the reason. Try again soon.",
+            ],
+            &[("Sign in again", &login_location(return_to))],
+            visit,
+        ))
+    }
+
+    /// Not in an allowed group of the directory.
+    pub(super) fn not_in_group(&self, reason: &str, return_to: &str, visit: &Visit) -> Response<Bytes> {
+        tracing::warn!(request_id = %visit.request_id, "refused: {reason}");
+        let ask = format!("Whom to ask: an administrator of {}.", self.instance);
+        self.page(
+            StatusCode::FORBIDDEN,
+            "Not in an allowed group",
+            &["Only members of certain groups may sign in here, and the directory names none of them for you.", &ask],
+            &[
+                ("Sign in as someone else", &someone_else(return_to)),
+                ("Try again", &login_location(return_to)),
+            ],
+            visit,
+        )
     }
 
     pub(super) fn signed_out(&self) -> Response<Bytes> {
@@ -104,7 +219,7 @@ impl Answers {
 
     /// No provider is set.
     pub(super) fn no_way_in(&self, visit: &Visit) -> Response<Bytes> {
-        tracing::warn!("somebody wants to sign in, but OIDC_ISSUER is not set");
+        tracing::warn!("somebody wants to sign in, but neither OIDC_ISSUER nor LOCAL_LDAP_LOGIN is set");
         self.page(
             StatusCode::SERVICE_UNAVAILABLE,
             "Nobody can sign in yet",
@@ -204,9 +319,20 @@ impl Answers {
         }
     }
 
-    /// The rules do not let this person in. `address` is their own, or empty.
-    pub(super) fn refused(&self, refused: &Refused, address: &str, return_to: &str, visit: &Visit) -> Response<Bytes> {
-        let words = Words::of(refused);
+    /// The rules do not let this person in.
+    pub(super) fn refused(
+        &self,
+        refused: &Refused,
+        arrival: &Arrival,
+        return_to: &str,
+        visit: &Visit,
+    ) -> Response<Bytes> {
+        let words = if arrival.issuer == ISSUER {
+            Words::of_directory(refused)
+        } else {
+            Words::of(refused)
+        };
+        let address = address(arrival);
         tracing::warn!(request_id = %visit.request_id, address, "refused: {refused} ({})", words.for_the_log);
         let who = if address.is_empty() {
             String::new()
@@ -255,6 +381,50 @@ struct Words {
 }
 
 impl Words {
+    /// The same by the directory's settings.
+    const fn of_directory(refused: &Refused) -> Self {
+        let (title, text, for_the_log) = match refused {
+            Refused::EmailMissing => (
+                "No e-mail address",
+                "The directory holds no e-mail address for you, and people need one here.",
+                "the entry shows no e-mail attribute: LOCAL_LDAP_ATTRIBUTES email=mail names it, and the service account must \
+                 be able to read it; OIDC_EMAIL_CLAIM=none lets people in without",
+            ),
+            Refused::EmailMalformed => (
+                "Not an e-mail address",
+                "What the directory holds as your e-mail address is none.",
+                "LOCAL_LDAP_ATTRIBUTES email=mail names the attribute",
+            ),
+            Refused::EmailUnverified => (
+                "Your e-mail address is not verified",
+                "E-mail addresses from the directory do not count as verified here.",
+                "VESTIBULE_LDAP_TRUST_EMAIL=false: only people who are known already get in",
+            ),
+            Refused::EmailTaken => (
+                "This e-mail address is taken",
+                "Another account here has your e-mail address. Nothing was linked or changed.",
+                "an e-mail address never finds an account; see vestibule users list; the directory's entry may be a new one, \
+                 or VESTIBULE_LDAP_ID_ATTRIBUTE may have changed",
+            ),
+            Refused::GroupNotAllowed => (
+                "Not in an allowed group",
+                "Only members of certain groups may sign in here, and the directory names none of them for you.",
+                "VESTIBULE_ALLOWED_GROUPS; LOCAL_LDAP_ATTRIBUTES group=… or LOCAL_LDAP_GROUP_FILTER finds groups",
+            ),
+            Refused::GroupsUnreadable(_) => (
+                "Groups cannot be read",
+                "Only members of certain groups may sign in here, and yours cannot be read whole.",
+                "VESTIBULE_ALLOWED_GROUPS is set, and a limit of the directory's cut the search of groups short",
+            ),
+            _ => return Self::of(refused),
+        };
+        Self {
+            title,
+            text,
+            for_the_log,
+        }
+    }
+
     const fn of(refused: &Refused) -> Self {
         let (title, text, for_the_log) = match refused {
             Refused::EmailMissing => (
@@ -302,7 +472,7 @@ impl Words {
                 "VESTIBULE_ALLOWED_GROUPS is set and the provider sent _claim_names or hasgroups instead of groups: let Entra \
                  send only groups assigned to the application, or use app roles with OIDC_GROUPS_CLAIM=roles",
             ),
-            Refused::GroupsUnreadable(GroupsUnreadable::WrongType) => (
+            Refused::GroupsUnreadable(GroupsUnreadable::WrongType | GroupsUnreadable::CutShort) => (
                 "Groups cannot be read",
                 "Only members of certain groups may sign in here, and what the sign-in service says of yours cannot be read.",
                 "VESTIBULE_ALLOWED_GROUPS is set; OIDC_GROUPS_CLAIM must name a list of names",
@@ -333,6 +503,18 @@ impl Words {
             text,
             for_the_log,
         }
+    }
+}
+
+const fn of_obstacle(obstacle: Obstacle) -> &'static str {
+    match obstacle {
+        Obstacle::Expired => "Your password has expired. Change it where you change your company's password, then sign in.",
+        Obstacle::MustChange => {
+            "Your password must be changed first. Change it where you change your company's password, then sign in."
+        }
+        Obstacle::Disabled => "Your account is disabled in the company's directory.",
+        Obstacle::NotNow => "The company's directory does not let you sign in at this time or from here.",
+        Obstacle::AccountExpired => "Your account in the company's directory has expired.",
     }
 }
 

@@ -152,6 +152,11 @@ impl Attempts {
         }
     }
 
+    /// The name of an attempt's cookie.
+    pub(super) fn name(&self, id: &str) -> Option<String> {
+        (!id.is_empty()).then(|| format!("{}{id}", self.prefix))
+    }
+
     /// The `Set-Cookie` value that deletes an attempt's cookie.
     pub(super) fn delete(&self, id: &str) -> Option<HeaderValue> {
         cookies::delete(&format!("{}{id}", self.prefix), self.secure)

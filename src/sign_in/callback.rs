@@ -74,7 +74,17 @@ async fn complete(
         iss: parameters.remove("iss"),
     };
     match provider.complete(returned, attempt, &rules, now).await {
-        Ok(vouched) => provision::admit(sign_in, vouched, &rules, attempt, visit, now).await,
+        Ok(vouched) => {
+            let kept = provision::Kept {
+                amr: vouched.amr,
+                auth_time: vouched.auth_time,
+                sid: vouched.sid,
+                id_token: vouched.id_token,
+                refresh_token: vouched.refresh_token,
+            };
+            let way = provision::Way::Provider(kept);
+            provision::admit(sign_in, vouched.arrival, way, &rules, &attempt.return_to, visit, now).await
+        }
         Err(failure) => sign_in.answers.failure(&failure, &attempt.return_to, visit),
     }
 }

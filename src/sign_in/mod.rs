@@ -1,17 +1,21 @@
 //! Signing in: from "nobody" to a session, and back out. Knows providers and directories, nothing of upstreams.
 //!
 //! Public face: the gateway turns a request on one of our sign-in paths into a [`Visit`] and gets back a finished
-//! response. Rooms inside: `login`, `callback` and `logout` (what happens on these paths), `oidc/` (the provider, one file
-//! a step), `attempt` (the sealed cookie of a sign-in under way), `provision` (who gets in, as whom), `return_to` (where
+//! response. Rooms inside: `login`, `password`, `callback` and `logout` (what happens on these paths), `oidc/` (the
+//! provider, one file a step), `ldap/` (the directory, likewise), `failures` and `device` (guessing is stopped), `attempt` (the sealed cookie of a sign-in under way), `provision` (who gets in, as whom), `return_to` (where
 //! they go afterwards), `answers` (what people are told).
 
 mod answers;
 mod attempt;
 mod callback;
 mod cookies;
+mod device;
+mod failures;
+pub mod ldap;
 mod login;
 mod logout;
 pub mod oidc;
+mod password;
 mod provision;
 pub mod return_to;
 
@@ -25,6 +29,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::answers::Answers;
 use self::attempt::Attempts;
+use self::device::Devices;
+use self::failures::Failures;
+use self::ldap::Directory;
 use self::oidc::Provider;
 use self::return_to::OurPaths;
 use crate::clock::UnixTime;
@@ -47,6 +54,8 @@ pub struct Visit {
     pub session_cookie: Option<String>,
     /// Name and value of every attempt cookie (`<cookie name>-a-<id>`) that the browser sent.
     pub attempt_cookies: Vec<(String, String)>,
+    /// The device cookie's value (`<cookie name>-d`).
+    pub device_cookie: Option<String>,
     /// The live session, if there is one.
     pub session: Option<Arc<Session>>,
     /// The browser's address, forwarding headers from trusted proxies considered.
@@ -93,6 +102,8 @@ pub enum CannotStart {
 #[derive(Debug)]
 pub struct SignIn {
     provider: Option<Provider>,
+    ldap: Option<password::Ldap>,
+    devices: Devices,
     entry: Arc<ArcSwap<EntryRules>>,
     attempts: Attempts,
     sealer: Arc<Sealer>,
@@ -124,8 +135,22 @@ impl SignIn {
             .as_ref()
             .map(|oidc| Provider::new(oidc, settings))
             .transpose()?;
+        let ldap = settings
+            .ldap
+            .as_ref()
+            .filter(|ldap| ldap.login)
+            .map(|ldap| {
+                Ok(password::Ldap {
+                    directory: Directory::new(ldap, settings)
+                        .map_err(|error| CannotStart::CaFile(error.to_string()))?,
+                    failures: Failures::new(ldap.failures, ldap.failures_address),
+                })
+            })
+            .transpose()?;
         Ok(Self {
             provider,
+            ldap,
+            devices: Devices::new(&settings.public, Arc::clone(&sealer)),
             entry,
             attempts: Attempts::new(&settings.public, Arc::clone(&sealer)),
             sealer,
@@ -156,7 +181,7 @@ impl SignIn {
         self.provider.as_ref().map_or(ProviderState::None, Provider::state)
     }
 
-    /// `GET /.vestibule/login`: the sign-in page, or straight on to the provider when that is all there is.
+    /// `GET|POST /.vestibule/login`: the form and what it brings, or straight on to the provider when that is all there is.
     pub async fn login(&self, visit: Visit, now: UnixTime) -> Response<Bytes> {
         login::answer(self, &visit, now).await
     }

@@ -2,10 +2,9 @@
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use secrecy::SecretString;
 
 use super::answers::{redirect, with_cookies};
-use super::attempt::Attempt;
-use super::oidc::Vouched;
 use super::{SignIn, Visit, cookies};
 use crate::clock::UnixTime;
 use crate::config::EntryRules;
@@ -13,35 +12,66 @@ use crate::directory::{self, Admitted, Arrival, ClaimedEmail, How, Refused};
 use crate::session::{CannotBegin, NewSession};
 use crate::telemetry::{SignInOutcome, audit, metrics};
 
+/// By which way somebody comes, and what the session keeps of it.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// From the OpenID provider.
+    Provider(Kept),
+    /// From the LDAP directory.
+    Directory,
+}
+
+/// What the session keeps of a provider's answer.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) amr: Option<serde_json::Value>,
+    pub(super) auth_time: Option<serde_json::Value>,
+    pub(super) sid: Option<String>,
+    pub(super) id_token: SecretString,
+    pub(super) refresh_token: Option<SecretString>,
+}
+
 /// Lets somebody in and on to their page, or says why not.
 pub(super) async fn admit(
     sign_in: &SignIn,
-    vouched: Vouched,
+    arrival: Arrival,
+    way: Way,
     rules: &EntryRules,
-    attempt: &Attempt,
+    return_to: &str,
     visit: &Visit,
     now: UnixTime,
 ) -> Response<Bytes> {
-    let arrival = vouched.arrival;
     let admitted = match directory::admit(&sign_in.store, &arrival, rules, now).await {
         Ok(admitted) => admitted,
         Err(Refused::Unavailable(error)) => {
             metrics().sign_in(SignInOutcome::StoreFailed);
             return sign_in.answers.store_away(&error, visit);
         }
-        Err(refused) => return turn_away(sign_in, &refused, &arrival, attempt, visit),
+        Err(refused) => return turn_away(sign_in, &refused, &arrival, return_to, visit),
+    };
+    let method = match way {
+        Way::Provider(_) => "oidc",
+        Way::Directory => "ldap",
+    };
+    let kept = match way {
+        Way::Provider(kept) => Some(kept),
+        Way::Directory => None,
+    };
+    let (amr, auth_time, provider_sid, id_token, refresh_token) = match kept {
+        Some(kept) => (kept.amr, kept.auth_time, kept.sid, Some(kept.id_token), kept.refresh_token),
+        None => (None, None, None, None, None),
     };
     let new = NewSession {
         user: admitted.user.clone(),
         issuer: arrival.issuer.clone(),
         subject: arrival.subject.clone(),
-        method: "oidc",
+        method,
         groups: arrival.groups.clone().unwrap_or_default(),
-        amr: vouched.amr,
-        auth_time: vouched.auth_time,
-        provider_sid: vouched.sid,
-        id_token: Some(vouched.id_token),
-        refresh_token: vouched.refresh_token,
+        amr,
+        auth_time,
+        provider_sid,
+        id_token,
+        refresh_token,
     };
     let replaces = visit.session_cookie.as_deref().map(str::as_bytes);
     match sign_in.sessions.begin(new, replaces, now).await {
@@ -54,9 +84,9 @@ pub(super) async fn admit(
                 session.expires_at().since(now),
                 sign_in.public.https,
             );
-            with_cookies(redirect(StatusCode::SEE_OTHER, &attempt.return_to, []), cookie)
+            with_cookies(redirect(StatusCode::SEE_OTHER, return_to, []), cookie)
         }
-        Err(CannotBegin::NotActive) => turn_away(sign_in, &Refused::Deactivated, &arrival, attempt, visit),
+        Err(CannotBegin::NotActive) => turn_away(sign_in, &Refused::Deactivated, &arrival, return_to, visit),
         Err(CannotBegin::Unavailable(unavailable)) => {
             metrics().sign_in(SignInOutcome::StoreFailed);
             sign_in.answers.store_away(&unavailable, visit)
@@ -68,7 +98,7 @@ fn turn_away(
     sign_in: &SignIn,
     refused: &Refused,
     arrival: &Arrival,
-    attempt: &Attempt,
+    return_to: &str,
     visit: &Visit,
 ) -> Response<Bytes> {
     metrics().sign_in(SignInOutcome::Refused);
@@ -86,7 +116,7 @@ fn turn_away(
     );
     sign_in
         .answers
-        .refused(refused, address(arrival), &attempt.return_to, visit)
+        .refused(refused, arrival, return_to, visit)
 }
 
 fn tell(admitted: &Admitted, arrival: &Arrival, sid: &str, visit: &Visit) {
@@ -118,7 +148,7 @@ const fn how(how: How) -> &'static str {
     }
 }
 
-fn address(arrival: &Arrival) -> &str {
+pub(super) fn address(arrival: &Arrival) -> &str {
     match &arrival.email {
         ClaimedEmail::Verified(email) | ClaimedEmail::Unverified(email) => email.as_str(),
         ClaimedEmail::Malformed | ClaimedEmail::Missing => "",

@@ -29,7 +29,7 @@ pub struct Metrics {
     registry: Registry,
     requests: Requests,
     upstream: Latency,
-    sign_ins: Labelled<6>,
+    sign_ins: Labelled<9>,
     session_lookups: Labelled<4>,
     provider: [Gauge; 4],
     /// Client connections that are open.
@@ -62,6 +62,10 @@ pub struct Metrics {
     pub certificates_refused: Counter,
     /// TLS handshakes that failed or were not finished in time.
     pub handshakes_failed: Counter,
+    /// Steps of a sign-in that a directory server failed at.
+    pub directory_failures: Counter,
+    /// Answers of a directory server that could not be read; each ended its connection.
+    pub directory_nonsense: Counter,
 }
 
 /// What a request was taken for.
@@ -92,6 +96,12 @@ pub enum SignInOutcome {
     ProviderFailed,
     /// The store does not answer.
     StoreFailed,
+    /// A wrong password, or a name that nobody has.
+    WrongPassword,
+    /// Too many wrong passwords before.
+    Slowed,
+    /// The directory can't be used.
+    DirectoryFailed,
 }
 
 /// What the session cache said to a cookie.
@@ -135,6 +145,9 @@ impl Metrics {
                     "invalid",
                     "provider_failed",
                     "store_failed",
+                    "wrong_password",
+                    "slowed",
+                    "directory_failed",
                 ],
             ),
             session_lookups: Labelled::new("result", ["hit", "miss", "none", "unavailable"]),
@@ -154,6 +167,8 @@ impl Metrics {
             certificates_taken: Counter::default(),
             certificates_refused: Counter::default(),
             handshakes_failed: Counter::default(),
+            directory_failures: Counter::default(),
+            directory_nonsense: Counter::default(),
             registry: Registry::default(),
         };
         metrics.register(&mut registry);
@@ -183,6 +198,8 @@ impl Metrics {
         registry.register("certificates_taken", "New certificates that were taken over", self.certificates_taken.clone());
         registry.register("certificates_refused", "New certificates that were refused; the old one stayed", self.certificates_refused.clone());
         registry.register("handshakes_failed", "TLS handshakes that failed or were not finished in time", self.handshakes_failed.clone());
+        registry.register("directory_failures", "Steps of a sign-in that an LDAP server failed at", self.directory_failures.clone());
+        registry.register("directory_nonsense", "Answers of an LDAP server that could not be read; each ended its connection", self.directory_nonsense.clone());
     }
 
     /// Counts an answered request.

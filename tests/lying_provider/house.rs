@@ -371,6 +371,7 @@ fn plain_settings(issuer: &str, app: SocketAddr, port: u16, folder: &std::path::
             subject_claim: "sub".into(),
             email_verified: EmailVerified::UnlessDenied,
         }),
+        ldap: None,
         entry: EntryRules {
             provisioning: true,
             initial_admins: vec![],

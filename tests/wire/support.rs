@@ -442,6 +442,7 @@ fn settings(app: SocketAddr, folder: &tempfile::TempDir) -> Settings {
             subject_claim: "sub".into(),
             email_verified: EmailVerified::UnlessDenied,
         }),
+        ldap: None,
         entry: EntryRules {
             provisioning: true,
             initial_admins: Vec::new(),

@@ -51,11 +51,23 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> Option<Oidc> {
     })
 }
 
+/// Whether a provider is set, or half of one.
+pub(super) fn is_meant(reader: &Reader<'_>) -> bool {
+    ["OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET"]
+        .iter()
+        .any(|name| reader.set(name).is_some())
+}
+
 fn issuer(reader: &mut Reader<'_>) -> Option<String> {
     const NAME: &str = "OIDC_ISSUER";
     const WRITE: &str = "the issuer as the provider's /.well-known/openid-configuration names it";
     let Some(value) = reader.set(NAME) else {
-        reader.wrong(NAME, "it is missing: there is no way to sign in", WRITE);
+        let wrong = if reader.is_on("LOCAL_LDAP_LOGIN") {
+            "it is missing, and other settings of the provider are there"
+        } else {
+            "it is missing: there is no way to sign in"
+        };
+        reader.wrong(NAME, wrong, WRITE);
         return None;
     };
     let url = match words::web_url(&value.text) {

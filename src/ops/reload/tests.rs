@@ -63,6 +63,7 @@ fn settings() -> Settings {
             subject_claim: "sub".into(),
             email_verified: EmailVerified::UnlessDenied,
         }),
+        ldap: None,
         entry: EntryRules {
             provisioning: true,
             initial_admins: Vec::new(),

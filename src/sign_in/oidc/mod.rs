@@ -22,7 +22,7 @@ mod token;
 mod userinfo;
 
 pub use probe::{Finding, Findings, NotReached, probe};
-pub(super) use provider::{Failure, Provider, Returned, Vouched};
+pub(super) use provider::{Failure, Provider, Returned};
 
 #[cfg(test)]
 mod testing {

@@ -1,0 +1,238 @@
+//! The groups that somebody is in, and whether one of them is allowed. What was not read whole allows nobody.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+use ldap3::Scope;
+
+use super::connection::Connection;
+use super::dn::{Dn, first_value, folded};
+use super::entry::Entry;
+use super::search::escaped;
+use super::Unusable;
+use crate::config::Ldap;
+
+/// Active Directory, as its rootDSE says (MS-ADTS, section 3.1.1.3.4.3).
+const ACTIVE_DIRECTORY: &str = "1.2.840.113556.1.4.800";
+/// LDAP_MATCHING_RULE_IN_CHAIN: groups of groups in one search; elsewhere an error.
+const IN_CHAIN: &str = "1.2.840.113556.1.4.1941";
+/// Groups of one person; in more nobody can look.
+const MOST: usize = 2_000;
+/// Searches upwards from a person's groups.
+const STEPS: usize = 50;
+/// Groups that one such search asks about.
+const AT_ONCE: usize = 20;
+/// Asks for no attributes (RFC 4511, section 4.5.1.8).
+const NO_ATTRIBUTES: &str = "1.1";
+
+/// Groups, by what they are called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Groups {
+    /// Names of entries, each in its comparable form with what was written.
+    entries: BTreeMap<Dn, String>,
+    /// Values that are no names of entries.
+    values: Vec<String>,
+    /// There may be more.
+    pub(super) cut: bool,
+}
+
+impl Groups {
+    /// Takes a value of a group attribute, or a group's name.
+    fn take(&mut self, value: &str) {
+        if let Some(dn) = Dn::parse(value) {
+            self.entries.entry(dn).or_insert_with(|| value.to_owned());
+        } else if !self.values.iter().any(|other| other == value) {
+            self.values.push(value.to_owned());
+        }
+    }
+
+    /// What apps are told: the first value of a name, else the value.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        let of_entries = self.entries.values().filter_map(|written| first_value(written));
+        for name in of_entries.chain(self.values.iter().cloned()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// Whether one of them is on the list. A bare name means a group under `base` only: a name is not given away elsewhere
+    /// in the tree.
+    pub(super) fn are_allowed(&self, list: &[String], base: Option<&Dn>) -> bool {
+        list.iter().any(|allowed| match Dn::parse(allowed) {
+            Some(dn) => self.entries.contains_key(&dn),
+            None => {
+                let wanted = folded(allowed);
+                let named = |written: &str| first_value(written).is_some_and(|name| folded(&name) == wanted);
+                !wanted.is_empty()
+                    && (self.values.iter().any(|value| folded(value) == wanted)
+                        || self
+                            .entries
+                            .iter()
+                            .any(|(dn, written)| base.is_some_and(|base| dn.is_under(base)) && named(written)))
+            }
+        })
+    }
+}
+
+/// Reads the groups of `person`. `username` is what `memberUid` holds.
+pub(super) async fn of(
+    connection: &mut Connection,
+    person: &Entry,
+    username: Option<&str>,
+    settings: &Ldap,
+) -> Result<Groups, Unusable> {
+    let mut groups = Groups::default();
+    let attribute = settings.attributes.group.as_str();
+    for value in person.texts(attribute) {
+        groups.take(value);
+    }
+    let attribute_cut = person.is_cut(attribute);
+    let base = settings.group_base_dn.as_deref().unwrap_or(&settings.base_dn);
+
+    if let Some(filter) = &settings.group_filter {
+        let filter = filter
+            .replace("{dn}", &escaped(person.dn.as_bytes()))
+            .replace("{username}", &escaped(username.unwrap_or_default().as_bytes()));
+        look(connection, base, &filter, &mut groups).await?;
+    }
+    if is_active_directory(connection).await? {
+        if let Some(filter) = primary_group(person) {
+            look(connection, &settings.base_dn, &filter, &mut groups).await?;
+        }
+        // The person's own and, from the primary group upwards, the rest.
+        let mut whose = vec![person.dn.clone()];
+        whose.extend(groups.entries.values().cloned());
+        for some in whose.chunks(AT_ONCE) {
+            let parts: String = some
+                .iter()
+                .map(|dn| format!("(member:{IN_CHAIN}:={})", escaped(dn.as_bytes())))
+                .collect();
+            look(connection, &settings.base_dn, &format!("(|{parts})"), &mut groups).await?;
+        }
+    } else {
+        groups.cut |= attribute_cut;
+        climb(connection, base, &mut groups).await?;
+    }
+    Ok(groups)
+}
+
+/// Groups of groups, from those known upwards; each is asked about once.
+async fn climb(connection: &mut Connection, base: &str, groups: &mut Groups) -> Result<(), Unusable> {
+    let mut waiting: VecDeque<String> = groups.entries.values().cloned().collect();
+    let mut asked: HashSet<Dn> = groups.entries.keys().cloned().collect();
+    for _ in 0..STEPS {
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let some: Vec<String> = waiting.drain(..waiting.len().min(AT_ONCE)).collect();
+        let parts: String = some
+            .iter()
+            .map(|dn| {
+                let dn = escaped(dn.as_bytes());
+                format!("(member={dn})(uniqueMember={dn})")
+            })
+            .collect();
+        let known = groups.entries.len();
+        look(connection, base, &format!("(|{parts})"), groups).await?;
+        if groups.entries.len() > known {
+            let new = groups.entries.iter().filter(|(dn, _)| !asked.contains(dn));
+            let new: Vec<(Dn, String)> = new.map(|(dn, written)| (dn.clone(), written.clone())).collect();
+            for (dn, written) in new {
+                asked.insert(dn);
+                waiting.push_back(written);
+            }
+        }
+    }
+    groups.cut |= !waiting.is_empty();
+    Ok(())
+}
+
+/// Adds the groups that a filter finds.
+async fn look(connection: &mut Connection, base: &str, filter: &str, groups: &mut Groups) -> Result<(), Unusable> {
+    let no_attributes = [NO_ATTRIBUTES.to_owned()];
+    let answer = connection
+        .search(base, Scope::Subtree, filter, &no_attributes, MOST)
+        .await?;
+    groups.cut |= answer.cut;
+    for entry in &answer.entries {
+        groups.take(&entry.dn);
+    }
+    Ok(())
+}
+
+async fn is_active_directory(connection: &mut Connection) -> Result<bool, Unusable> {
+    const CAPABILITIES: &str = "supportedCapabilities";
+    let searched = connection
+        .search("", Scope::Base, "(objectClass=*)", &[CAPABILITIES.to_owned()], 1)
+        .await;
+    let answer = match searched {
+        Ok(answer) => answer,
+        // Who may not read the rootDSE is not at Active Directory: there everybody may.
+        Err(Unusable::Search { .. }) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    Ok(answer
+        .entries
+        .iter()
+        .any(|root| root.texts(CAPABILITIES).any(|capability| capability == ACTIVE_DIRECTORY)))
+}
+
+/// The filter of Active Directory's primary group, which is never in `memberOf`: the domain's part of the person's own SID
+/// with the group's number (MS-DTYP, section 2.4.2.2).
+fn primary_group(person: &Entry) -> Option<String> {
+    let number: u32 = person.texts("primaryGroupID").next()?.parse().ok()?;
+    let sid = person.values("objectSid").next()?;
+    let (domain, _own) = sid.split_at_checked(sid.len().checked_sub(4)?)?;
+    let sid = [domain, &number.to_le_bytes()].concat();
+    Some(format!("(objectSid={})", escaped(&sid)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dn::Dn;
+    use super::super::entry::Entry;
+    use super::{Groups, primary_group};
+
+    fn groups(values: &[&str]) -> Groups {
+        let mut groups = Groups::default();
+        for value in values {
+            groups.take(value);
+        }
+        groups
+    }
+
+    #[test]
+    fn a_group_is_called_by_its_first_value_or_by_what_it_is() {
+        let groups = groups(&["cn=Staff,ou=g,dc=x", "CN=staff, ou=g,dc=x", "1000", "cn=Ops\\, R,ou=g,dc=x"]);
+        assert_eq!(groups.names(), ["Ops, R", "Staff", "1000"]);
+    }
+
+    #[test]
+    fn the_list_is_compared_as_names_are_and_a_bare_name_only_below_the_base() {
+        let base = Dn::parse("ou=g,dc=x");
+        let groups = groups(&["cn=Staff,ou=g,dc=x", "cn=Admins,ou=elsewhere,dc=x", "1000"]);
+        let allowed = |list: &[&str]| {
+            let list: Vec<String> = list.iter().map(|item| (*item).to_owned()).collect();
+            groups.are_allowed(&list, base.as_ref())
+        };
+        for yes in ["cn=staff, OU=G, dc=X", "STAFF", "1000", "cn=admins,ou=elsewhere,dc=x"] {
+            assert!(allowed(&[yes]), "{yes}");
+            assert!(allowed(&["nobody", yes]), "{yes}");
+        }
+        for no in ["admins", "cn=staff,dc=x", "staf", "", " ", "cn=staff", "100"] {
+            assert!(!allowed(&[no]), "{no}");
+        }
+        assert!(!allowed(&[]));
+    }
+
+    #[test]
+    fn the_primary_group_is_in_the_persons_own_domain() {
+        let sid = b"\x01\x05\x00\x00\x00\x00\x00\x05\x15\x00\x00\x00AAAABBBBCCCC\x51\x04\x00\x00";
+        let person = Entry::of("cn=a", &[("objectSid", &[sid]), ("primaryGroupID", &[b"513"])]);
+        let filter = primary_group(&person).unwrap();
+        assert!(filter.ends_with("AAAABBBBCCCC\\01\\02\\00\\00)"), "{filter}");
+        assert_eq!(primary_group(&Entry::of("cn=a", &[("objectSid", &[b"x"]), ("primaryGroupID", &[b"513"])])), None);
+    }
+}

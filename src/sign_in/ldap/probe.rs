@@ -1,0 +1,167 @@
+//! What `vestibule check` tells about the directory: each step of a sign-in, tried for show.
+
+use std::collections::BTreeSet;
+
+use ldap3::Scope;
+use secrecy::SecretString;
+
+use super::{Allowed, Directory, Found, Password, Unusable, search};
+use crate::config::{Ldap, Settings};
+use crate::directory::ClaimedEmail;
+
+/// One line: what was found, or what to do.
+pub type Step = Result<String, String>;
+
+/// Tries the directory; with `person`, what their sign-in would do.
+pub async fn probe(ldap: &Ldap, settings: &Settings, person: Option<(&str, &SecretString)>) -> Vec<Step> {
+    let directory = match Directory::new(ldap, settings) {
+        Ok(directory) => directory,
+        Err(error) => return vec![Err(format!("VESTIBULE_CA_FILE: {error}"))],
+    };
+    let mut steps = Vec::new();
+    for at in 0..ldap.servers.len() {
+        look_at(&directory, at, &mut steps).await;
+    }
+    if let Some((login, password)) = person {
+        try_person(&directory, login, password, settings, &mut steps).await;
+    }
+    steps
+}
+
+async fn look_at(directory: &Directory, at: usize, steps: &mut Vec<Step>) {
+    let ldap = directory.settings();
+    let Ok(server) = directory.server(at) else { return };
+    let connection = directory.open(at).await;
+    let Ok(_) = connection.inspect_err(|error| steps.push(Err(advised(error)))) else {
+        return;
+    };
+    let secured = if server.is_tls() {
+        "reached, its certificate verified"
+    } else if server.is_local_socket() {
+        "reached, on this machine's own socket"
+    } else if ldap.start_tls {
+        "reached, StartTLS done, its certificate verified"
+    } else {
+        "reached, in clear: passwords can be read on the way"
+    };
+    steps.push(Ok(format!("{server} {secured}")));
+    let mut connection = match directory.service(at).await {
+        Ok(connection) => connection,
+        Err(error) => return steps.push(Err(advised(&error))),
+    };
+    steps.push(Ok(match &ldap.bind {
+        Some((name, _)) => format!("the service account {name} is let in"),
+        None => "searches are anonymous (LOCAL_LDAP_BIND_DN is empty)".to_owned(),
+    }));
+    let all = ["1.1".to_owned()];
+    match connection.search(&ldap.base_dn, Scope::Base, "(objectClass=*)", &all, 1).await {
+        Ok(answer) if answer.entries.is_empty() => {
+            return steps.push(Err(format!(
+                "the base {} is not there, or the service account may not see it (LOCAL_LDAP_BASE_DN)",
+                ldap.base_dn
+            )));
+        }
+        Ok(_) => steps.push(Ok(format!("the base {} is there", ldap.base_dn))),
+        Err(error) => return steps.push(Err(advised(&error))),
+    }
+    let filter = ldap.user_filter.replace("{login}", "*");
+    let wanted = search::attributes(ldap);
+    match connection.search(&ldap.base_dn, Scope::Subtree, &filter, &wanted, 100).await {
+        Ok(answer) => {
+            let more = if answer.cut { " or more" } else { "" };
+            let names: BTreeSet<&str> = answer.entries.iter().flat_map(super::Entry::names).collect();
+            let names = names.into_iter().collect::<Vec<_>>().join(", ");
+            let seen = answer.entries.len();
+            steps.push(Ok(format!("{seen}{more} people are found, with {names}")));
+            let without = answer
+                .entries
+                .iter()
+                .filter(|entry| search::stable_id(entry, ldap).is_none())
+                .count();
+            if without > 0 {
+                steps.push(Err(format!(
+                    "{without} of them show no stable id and can't sign in: make entryUUID, objectGUID, nsUniqueId or \
+                     ipaUniqueID readable for the service account, or name another in VESTIBULE_LDAP_ID_ATTRIBUTE"
+                )));
+            }
+            let attribute = ldap.attributes.group.as_str();
+            let groups: BTreeSet<&str> = answer.entries.iter().flat_map(|entry| entry.texts(attribute)).collect();
+            let some = groups.iter().take(5).copied().collect::<Vec<_>>().join("; ");
+            steps.push(Ok(if groups.is_empty() {
+                format!("no {attribute} is seen on them (LOCAL_LDAP_ATTRIBUTES group=…, LOCAL_LDAP_GROUP_FILTER)")
+            } else {
+                format!("{} groups are seen in {attribute}: {some}", groups.len())
+            }));
+        }
+        Err(error) => steps.push(Err(advised(&error))),
+    }
+}
+
+async fn try_person(
+    directory: &std::sync::Arc<Directory>,
+    login: &str,
+    password: &SecretString,
+    settings: &Settings,
+    steps: &mut Vec<Step>,
+) {
+    let person = match directory.find(login).await {
+        Ok(Found::One(person)) => person,
+        Ok(Found::Nobody) => {
+            return steps.push(Err(format!("{login}: nobody is found (LOCAL_LDAP_USER_FILTER, LOCAL_LDAP_BASE_DN)")));
+        }
+        Ok(Found::Several) => {
+            return steps.push(Err(format!("{login}: several entries match (LOCAL_LDAP_USER_FILTER)")));
+        }
+        Err(error) => return steps.push(Err(advised(&error))),
+    };
+    steps.push(Ok(format!("{login} is {}, known as {}", person.dn(), person.subject)));
+    match directory.verify(&person, password).await {
+        Ok(Password::Right) => steps.push(Ok(format!("{login}: the password is right"))),
+        Ok(Password::Wrong(reason)) => steps.push(Err(format!("{login}: {reason}"))),
+        Ok(Password::But(obstacle)) => steps.push(Err(format!("{login}: {obstacle}"))),
+        Err(Unusable::EmptyBind) => steps.push(Err(format!("{login}: an empty password is not sent"))),
+        Err(error) => steps.push(Err(advised(&error))),
+    }
+    let groups = match directory.groups(&person).await {
+        Ok(groups) => groups,
+        Err(error) => return steps.push(Err(advised(&error))),
+    };
+    let arrival = directory.arrival(&person, &groups, None);
+    let names = arrival.groups.as_deref().unwrap_or_default().join("; ");
+    match groups.allowed {
+        Allowed::Yes => steps.push(Ok(format!("{login} is in: {names}"))),
+        Allowed::No => steps.push(Err(format!(
+            "{login} is in none of LOCAL_LDAP_GROUP_ALLOW_LIST; in: {names}"
+        ))),
+        Allowed::Unknown => steps.push(Err(format!(
+            "{login}: the groups could not be read whole, so LOCAL_LDAP_GROUP_ALLOW_LIST lets nobody in"
+        ))),
+    }
+    let attribute = &directory.settings().attributes.email;
+    match &arrival.email {
+        ClaimedEmail::Verified(email) => steps.push(Ok(format!("{login}: e-mail {email}"))),
+        ClaimedEmail::Unverified(email) => steps.push(Err(format!(
+            "{login}: e-mail {email} does not count as verified (VESTIBULE_LDAP_TRUST_EMAIL=false)"
+        ))),
+        ClaimedEmail::Malformed => steps.push(Err(format!("{login}: what stands in {attribute} is no e-mail address"))),
+        ClaimedEmail::Missing if settings.entry.email_needed => steps.push(Err(format!(
+            "{login}: there is no {attribute} (LOCAL_LDAP_ATTRIBUTES email=…), and people need an e-mail address"
+        ))),
+        ClaimedEmail::Missing => {}
+    }
+}
+
+/// The reason, with what to do where it does not say so itself.
+fn advised(error: &Unusable) -> String {
+    let advice = match error {
+        Unusable::NotReached { why, .. } if why.contains("certificate") => {
+            "the certificate must be for the name in LOCAL_LDAP_ADDRESS and from an authority of the system's or \
+             VESTIBULE_CA_FILE"
+        }
+        Unusable::NotReached { .. } => "look at LOCAL_LDAP_ADDRESS, LOCAL_LDAP_TLS_ENABLE, and whether the server is well",
+        Unusable::ServiceAccount { .. } => "look at LOCAL_LDAP_BIND_DN and LOCAL_LDAP_BIND_PW",
+        Unusable::Search { .. } => "look at LOCAL_LDAP_BASE_DN and what the service account may read",
+        _ => return error.to_string(),
+    };
+    format!("{error}; {advice}")
+}

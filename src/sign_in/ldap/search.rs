@@ -1,0 +1,235 @@
+//! From what somebody typed to one entry, and from the entry to who that is.
+
+use std::fmt::Write as _;
+
+use super::entry::Entry;
+use crate::config::Ldap;
+use crate::directory::{Arrival, ClaimedEmail, GroupsUnreadable};
+use crate::person::EmailAddress;
+
+/// What the issuer of everybody from the directory is.
+pub const ISSUER: &str = "ldap";
+
+/// Attributes that hold an id that is never given again, in the order in which they are looked for.
+const IDS: [&str; 4] = ["entryUUID", "objectGUID", "nsUniqueId", "ipaUniqueID"];
+/// Where the user name is looked for when its own attribute is not there.
+const USERNAMES: [&str; 2] = ["sAMAccountName", "userPrincipalName"];
+
+/// Text as it may stand in a filter (RFC 4515, section 3): whatever it is, it is one value.
+pub(super) fn escaped(value: &[u8]) -> String {
+    value.iter().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() {
+            text.push(char::from(*byte));
+        } else {
+            // Writing to a String does not fail.
+            let _ = write!(text, "\\{byte:02x}");
+        }
+        text
+    })
+}
+
+/// The filter that finds who typed `login`.
+pub(super) fn user_filter(settings: &Ldap, login: &str) -> String {
+    settings.user_filter.replace("{login}", &escaped(login.as_bytes()))
+}
+
+/// `DOMAIN\user`: the part that the entry knows, too.
+pub(super) fn without_domain(login: &str) -> Option<&str> {
+    let (domain, user) = login.split_once('\\')?;
+    let well = !domain.is_empty() && !user.is_empty() && !user.contains('\\');
+    well.then_some(user)
+}
+
+/// What is asked of a person's entry. Operational attributes come only by name (RFC 4511, section 4.5.1.8).
+pub(super) fn attributes(settings: &Ldap) -> Vec<String> {
+    let names = &settings.attributes;
+    let mut wanted: Vec<String> = Vec::new();
+    let all = [&names.email, &names.group, &names.username, &names.name]
+        .into_iter()
+        .map(String::as_str)
+        .chain(settings.id_attribute.as_deref())
+        .chain(IDS)
+        .chain(USERNAMES)
+        .chain(["primaryGroupID", "objectSid"]);
+    for name in all {
+        if !wanted.iter().any(|other| other.eq_ignore_ascii_case(name)) {
+            wanted.push(name.to_owned());
+        }
+    }
+    wanted
+}
+
+/// The id by which an entry is known again, with its attribute's name: a value of another attribute is another id.
+pub(super) fn stable_id(entry: &Entry, settings: &Ldap) -> Option<String> {
+    let own = settings.id_attribute.as_deref();
+    let candidates: Vec<&str> = own.map_or_else(|| IDS.to_vec(), |own| vec![own]);
+    candidates.into_iter().find_map(|name| {
+        let mut values = entry.values(name);
+        // Two values would be two people's, or nobody's.
+        let (value, None) = (values.next()?, values.next()) else {
+            return None;
+        };
+        let text = if name.eq_ignore_ascii_case("objectGUID") {
+            guid(value)?
+        } else {
+            let known = IDS.iter().any(|id| id.eq_ignore_ascii_case(name));
+            match std::str::from_utf8(value) {
+                Ok(text) if !text.trim().is_empty() && !text.contains(char::is_control) => {
+                    if known {
+                        text.to_ascii_lowercase()
+                    } else {
+                        text.to_owned()
+                    }
+                }
+                Ok(_) => return None,
+                Err(_) => hex(value),
+            }
+        };
+        let name = IDS.iter().find(|id| id.eq_ignore_ascii_case(name)).copied().unwrap_or(name);
+        Some(format!("{name}:{text}"))
+    })
+}
+
+/// Who an entry is. `stored` is the address that the account has now, if there is one.
+pub(super) fn arrival(
+    entry: &Entry,
+    subject: &str,
+    groups: Result<Vec<String>, GroupsUnreadable>,
+    settings: &Ldap,
+    stored: Option<&EmailAddress>,
+) -> Arrival {
+    let names = &settings.attributes;
+    let username = std::iter::once(names.username.as_str())
+        .chain(USERNAMES)
+        .find_map(|name| entry.texts(name).next());
+    Arrival {
+        issuer: ISSUER.to_owned(),
+        subject: subject.to_owned(),
+        email: email(entry, settings, stored),
+        username: username.map(str::to_owned),
+        name: entry.texts(&names.name).next().map(str::to_owned),
+        groups,
+        hosted_domain: None,
+    }
+}
+
+/// Of several addresses the one that the account has while it is among them, else the first.
+fn email(entry: &Entry, settings: &Ldap, stored: Option<&EmailAddress>) -> ClaimedEmail {
+    let written: Vec<&str> = entry.texts(&settings.attributes.email).collect();
+    let read: Vec<EmailAddress> = written
+        .iter()
+        .filter_map(|text| EmailAddress::parse(text.trim()).ok())
+        .collect();
+    let stored = read.iter().find(|email| Some(*email) == stored);
+    match stored.or(read.first()) {
+        Some(email) if settings.trust_email => ClaimedEmail::Verified(email.clone()),
+        Some(email) => ClaimedEmail::Unverified(email.clone()),
+        None if written.is_empty() => ClaimedEmail::Missing,
+        None => ClaimedEmail::Malformed,
+    }
+}
+
+/// As Windows writes a GUID: the first three groups from the lowest byte up. Sixteen bytes, also when they look like text.
+fn guid(bytes: &[u8]) -> Option<String> {
+    let [a, b, c, d, e, f, g, h, rest @ ..] = <&[u8; 16]>::try_from(bytes).ok()?;
+    let (clock, node) = rest.split_at_checked(2)?;
+    Some(format!(
+        "{}-{}-{}-{}-{}",
+        hex(&[*d, *c, *b, *a]),
+        hex(&[*f, *e]),
+        hex(&[*h, *g]),
+        hex(clock),
+        hex(node)
+    ))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::settings;
+    use super::{Entry, arrival, escaped, stable_id, user_filter, without_domain};
+    use crate::directory::ClaimedEmail;
+    use crate::person::EmailAddress;
+
+    #[test]
+    fn what_is_typed_stays_one_value() {
+        let settings = settings();
+        assert_eq!(
+            user_filter(&settings, "bob)(uid=*"),
+            "(|(uid=bob\\29\\28uid\\3d\\2a)(mail=bob\\29\\28uid\\3d\\2a))"
+        );
+        assert_eq!(user_filter(&settings, "{login}\0\\"), "(|(uid=\\7blogin\\7d\\00\\5c)(mail=\\7blogin\\7d\\00\\5c))");
+    }
+
+    #[test]
+    fn a_domain_before_the_name_is_understood() {
+        assert_eq!(without_domain("CORP\\bob"), Some("bob"));
+        for other in ["bob", "\\bob", "CORP\\", "A\\B\\bob"] {
+            assert_eq!(without_domain(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_kept_with_its_attribute_and_sixteen_bytes_stay_bytes() {
+        let mut settings = settings();
+        let id = |settings: &_, attributes: &[(&str, &[&[u8]])]| stable_id(&Entry::of("uid=a", attributes), settings);
+        assert_eq!(
+            id(&settings, &[("entryuuid", &[b"597AE2F6-16A6-1027-98F4-D28B5365DC14"])]).as_deref(),
+            Some("entryUUID:597ae2f6-16a6-1027-98f4-d28b5365dc14")
+        );
+        assert_eq!(
+            id(&settings, &[("objectGUID", &[b"abcdefghijklmnop"])]).as_deref(),
+            Some("objectGUID:64636261-6665-6867-696a-6b6c6d6e6f70")
+        );
+        assert_eq!(id(&settings, &[("objectGUID", &[b"abcdefghijklmno"])]), None);
+        assert_eq!(id(&settings, &[("entryUUID", &[b"a", b"b"])]), None);
+        assert_eq!(id(&settings, &[("uid", &[b"bob"])]), None);
+        settings.id_attribute = Some("employeeNumber".into());
+        assert_eq!(
+            id(&settings, &[("employeenumber", &[b"7"]), ("entryUUID", &[b"x"])]).as_deref(),
+            Some("employeeNumber:7")
+        );
+    }
+
+    #[test]
+    fn of_several_addresses_the_stored_one_stays_while_it_is_there() {
+        let mut settings = settings();
+        let entry = Entry::of("uid=a", &[("mail", &[b"a@x.example", b"b@x.example"])]);
+        let of = |settings: &_, stored: Option<&str>| {
+            let stored = stored.map(|text| EmailAddress::parse(text).unwrap());
+            arrival(&entry, "s", Ok(vec![]), settings, stored.as_ref()).email
+        };
+        assert!(matches!(of(&settings, None), ClaimedEmail::Verified(email) if email.as_str() == "a@x.example"));
+        assert!(matches!(of(&settings, Some("B@x.example")), ClaimedEmail::Verified(email) if email.as_str() == "b@x.example"));
+        assert!(matches!(of(&settings, Some("c@x.example")), ClaimedEmail::Verified(email) if email.as_str() == "a@x.example"));
+        settings.trust_email = false;
+        assert!(matches!(of(&settings, None), ClaimedEmail::Unverified(_)));
+    }
+
+    #[test]
+    fn the_user_name_has_two_more_places() {
+        let settings = settings();
+        let name = |attributes: &[(&str, &[&[u8]])]| arrival(&Entry::of("cn=a", attributes), "s", Ok(vec![]), &settings, None).username;
+        assert_eq!(name(&[("uid", &[b"u"]), ("sAMAccountName", &[b"s"])]).as_deref(), Some("u"));
+        assert_eq!(name(&[("userPrincipalName", &[b"p@x"]), ("samaccountname", &[b"s"])]).as_deref(), Some("s"));
+        assert_eq!(name(&[("userPrincipalName", &[b"p@x"])]).as_deref(), Some("p@x"));
+        assert_eq!(name(&[]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_but_letters_digits_and_escapes_is_left(value in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let text = escaped(&value);
+            prop_assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'\\'));
+            prop_assert!(ldap3::parse_filter(format!("(uid={text})")).is_ok());
+        }
+    }
+}

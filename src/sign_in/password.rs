@@ -1,0 +1,337 @@
+//! `POST /.vestibule/login`: a name and a password, and the session somebody gets for them.
+//!
+//! The form carries the state of an attempt whose sealed cookie only the browser that was shown it has: no other site can
+//! send it on somebody's behalf (and so sign them in as someone else). Who that is and whether they may, the directory says;
+//! how often they may be wrong, `failures`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Response};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::Instant;
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::answers::{Form, Notice, with_cookies};
+use super::attempt::{Attempt, Found as Attempted};
+use super::failures::{Failures, Place, TooMany, Whose};
+use super::ldap::{Allowed, Directory, Found, ISSUER, Obstacle, Password, Person, Unusable};
+use super::provision::{self, Way};
+use super::{SignIn, Visit};
+use crate::clock::UnixTime;
+use crate::directory;
+use crate::telemetry::{SignInOutcome, audit, metrics};
+
+/// Before this nobody hears that it was wrong: whether there is such a person does not show in the time it takes.
+const FLOOR: Duration = Duration::from_millis(1_000);
+/// Longer is nobody's password.
+const LONGEST: usize = 4_096;
+/// For all of it, whatever servers do.
+const LIMIT: Duration = Duration::from_secs(25);
+
+/// The directory, and how often people may be wrong.
+#[derive(Debug)]
+pub(super) struct Ldap {
+    pub(super) directory: std::sync::Arc<Directory>,
+    pub(super) failures: Failures,
+}
+
+/// Shows the form with a fresh attempt; `before` is the attempt that it follows.
+pub(super) fn form(
+    sign_in: &SignIn,
+    return_to: String,
+    login: &str,
+    notice: Notice,
+    before: Option<&Attempt>,
+    visit: &Visit,
+    now: UnixTime,
+) -> Response<Bytes> {
+    let gone = before.and_then(|before| sign_in.attempts.name(&before.id));
+    let others: Vec<_> = visit
+        .attempt_cookies
+        .iter()
+        .filter(|(name, _)| Some(name) != gone.as_ref())
+        .cloned()
+        .collect();
+    let (attempt, mut cookies) = sign_in.attempts.begin(return_to, &others, now);
+    cookies.extend(before.and_then(|before| sign_in.attempts.delete(&before.id)));
+    let form = Form {
+        login,
+        state: &attempt.state(),
+        return_to: &attempt.return_to,
+        provider: sign_in.provider.is_some(),
+    };
+    with_cookies(sign_in.answers.form(&form, notice, visit), cookies)
+}
+
+pub(super) async fn answer(sign_in: &SignIn, visit: &Visit, now: UnixTime) -> Response<Bytes> {
+    debug_assert_eq!(visit.method, Method::POST);
+    let Some(ldap) = &sign_in.ldap else {
+        return sign_in.answers.no_way_in(visit);
+    };
+    if visit.cross_site || visit.embedded {
+        metrics().sign_in(SignInOutcome::Invalid);
+        return sign_in.answers.form_from_elsewhere(visit);
+    }
+    let Some(Sent { login, password, state }) = Sent::read(visit.form.as_deref()) else {
+        let return_to = super::return_to::from_query(visit.query.as_deref(), &sign_in.paths);
+        return form(sign_in, return_to, "", Notice::Incomplete, None, visit, now);
+    };
+    let attempt = match sign_in.attempts.find(&state, &visit.attempt_cookies, now) {
+        Attempted::Open(attempt) => attempt,
+        Attempted::Expired(attempt) => {
+            let return_to = attempt.return_to.clone();
+            return form(sign_in, return_to, &login, Notice::Expired, Some(&attempt), visit, now);
+        }
+        Attempted::None => {
+            metrics().sign_in(SignInOutcome::Invalid);
+            let return_to = super::return_to::from_query(visit.query.as_deref(), &sign_in.paths);
+            return form(sign_in, return_to, &login, Notice::Expired, None, visit, now);
+        }
+    };
+    let again = |notice| form(sign_in, attempt.return_to.clone(), &login, notice, Some(&attempt), visit, now);
+    // Nobody's password; many servers would say yes (RFC 4513, section 5.1.2).
+    if login.trim().is_empty() || password.expose_secret().is_empty() {
+        return again(Notice::Incomplete);
+    }
+
+    let begun = Instant::now();
+    let tried = tokio::time::timeout(LIMIT, attempted(sign_in, ldap, &login, &password, visit, now)).await;
+    let (person, groups) = match tried {
+        Ok(Ok(person)) => person,
+        Ok(Err(Refusal::Wrong)) => {
+            metrics().sign_in(SignInOutcome::WrongPassword);
+            tokio::time::sleep_until(begun + FLOOR).await;
+            return again(Notice::Wrong);
+        }
+        Ok(Err(Refusal::TooMany(TooMany(seconds)))) => {
+            metrics().sign_in(SignInOutcome::Slowed);
+            return again(Notice::TooMany(seconds));
+        }
+        Ok(Err(Refusal::But(obstacle))) => {
+            metrics().sign_in(SignInOutcome::Refused);
+            tokio::time::sleep_until(begun + FLOOR).await;
+            return again(Notice::But(obstacle));
+        }
+        Ok(Err(Refusal::Unusable(error))) => return sign_in.answers.directory_away(&error, &attempt.return_to, visit),
+        Err(_) => {
+            let late = Unusable::Late(LIMIT.as_secs());
+            return sign_in.answers.directory_away(&late, &attempt.return_to, visit);
+        }
+    };
+    match sign_in.sessions.use_attempt(&attempt.id, attempt.expires()).await {
+        Ok(true) => {}
+        // Sent twice: the first has the session.
+        Ok(false) => return again(Notice::Expired),
+        Err(unavailable) => {
+            metrics().sign_in(SignInOutcome::StoreFailed);
+            return sign_in.answers.store_away(&unavailable, visit);
+        }
+    }
+    let rules = sign_in.entry.load_full();
+    let stored = match directory::address_of(&sign_in.store, ISSUER, &person.subject).await {
+        Ok(stored) => stored,
+        Err(error) => {
+            metrics().sign_in(SignInOutcome::StoreFailed);
+            return sign_in.answers.store_away(&error, visit);
+        }
+    };
+    let arrival = ldap.directory.arrival(&person, &groups, stored.as_ref());
+    if groups.allowed != Allowed::Yes {
+        let reason = if groups.allowed == Allowed::No {
+            "in no group of LOCAL_LDAP_GROUP_ALLOW_LIST"
+        } else {
+            "the groups could not be read whole, and LOCAL_LDAP_GROUP_ALLOW_LIST is set"
+        };
+        refusal(reason, Some(&person), visit);
+        metrics().sign_in(SignInOutcome::Refused);
+        let response = sign_in.answers.not_in_group(reason, &attempt.return_to, visit);
+        return with_cookies(response, sign_in.attempts.delete(&attempt.id));
+    }
+    let response = provision::admit(sign_in, arrival, Way::Directory, &rules, &attempt.return_to, visit, now).await;
+    let signed_in = response.status().is_redirection();
+    let device = signed_in
+        .then(|| sign_in.devices.remember(visit.device_cookie.as_deref(), &person.subject))
+        .flatten();
+    let response = with_cookies(response, device);
+    with_cookies(response, sign_in.attempts.delete(&attempt.id))
+}
+
+/// Why nobody was recognised.
+enum Refusal {
+    /// A wrong password or an unknown name.
+    Wrong,
+    TooMany(TooMany),
+    But(Obstacle),
+    Unusable(Unusable),
+}
+
+impl From<Unusable> for Refusal {
+    fn from(error: Unusable) -> Self {
+        Self::Unusable(error)
+    }
+}
+
+type Recognised = (Box<Person>, super::ldap::PersonGroups);
+
+/// Who somebody is, by name and password. Each way out says what becomes of the places taken: only a wrong password or an
+/// unknown name keeps them.
+async fn attempted(
+    sign_in: &SignIn,
+    ldap: &Ldap,
+    login: &str,
+    password: &SecretString,
+    visit: &Visit,
+    now: UnixTime,
+) -> Result<Recognised, Refusal> {
+    let too_many = |error: TooMany, person: Option<&Person>| {
+        refusal("too many wrong passwords", person, visit);
+        Refusal::TooMany(error)
+    };
+    let from_address = ldap
+        .failures
+        .from_address(visit.client, now)
+        .map_err(|error| too_many(error, None))?;
+    let found = match ldap.directory.find(login).await {
+        Ok(found) => found,
+        Err(error) => {
+            from_address.give_back();
+            return Err(error.into());
+        }
+    };
+    let Found::One(person) = found else {
+        let reason = if matches!(found, Found::Several) {
+            "several entries match the name"
+        } else {
+            "nobody has this name"
+        };
+        ldap.failures
+            .at(Whose::Name(&folded(login)), now)
+            .map_err(|error| too_many(error, None))
+            .map(drop)?;
+        refusal(reason, None, visit);
+        return Err(Refusal::Wrong);
+    };
+    let device = sign_in.devices.known_as(visit.device_cookie.as_deref(), &person.subject);
+    let whose = device
+        .as_deref()
+        .map_or(Whose::Person(&person.subject), |device| Whose::Device(&person.subject, device));
+    let at_person = match ldap.failures.at(whose, now) {
+        Ok(place) => place,
+        Err(error) => {
+            // The password was not looked at.
+            from_address.give_back();
+            return Err(too_many(error, Some(&person)));
+        }
+    };
+    judge(ldap, person, password, from_address, at_person, visit).await
+}
+
+async fn judge(
+    ldap: &Ldap,
+    person: Box<Person>,
+    password: &SecretString,
+    from_address: Place<'_>,
+    at_person: Place<'_>,
+    visit: &Visit,
+) -> Result<Recognised, Refusal> {
+    let verdict = if password.expose_secret().len() > LONGEST || password.expose_secret().contains('\0') {
+        Ok(Password::Wrong("no directory has such a password".to_owned()))
+    } else {
+        ldap.directory.verify(&person, password).await
+    };
+    match verdict {
+        Ok(Password::Right) => {
+            from_address.give_back();
+            at_person.forget();
+        }
+        Ok(Password::Wrong(reason)) => {
+            refusal(&reason, Some(&person), visit);
+            return Err(Refusal::Wrong);
+        }
+        Ok(Password::But(obstacle)) => {
+            from_address.give_back();
+            at_person.give_back();
+            refusal(&obstacle.to_string(), Some(&person), visit);
+            return Err(Refusal::But(obstacle));
+        }
+        Err(error) => {
+            from_address.give_back();
+            at_person.give_back();
+            return Err(error.into());
+        }
+    }
+    let groups = ldap.directory.groups(&person).await?;
+    Ok((person, groups))
+}
+
+/// A name that was typed may be a password in the wrong field: it is not told.
+fn refusal(reason: &str, person: Option<&Person>, visit: &Visit) {
+    let client = visit.client.to_string();
+    let mut details = vec![("reason", reason), ("issuer", ISSUER)];
+    if let Some(person) = person {
+        details.extend([("subject", person.subject.as_str()), ("dn", person.dn())]);
+    }
+    details.extend([("client", client.as_str()), ("request_id", &visit.request_id)]);
+    audit::event(audit::Kind::Refusal, &details);
+}
+
+/// One spelling of a name that nobody has.
+fn folded(login: &str) -> String {
+    let lower: String = login.trim().nfkc().flat_map(char::to_lowercase).collect();
+    lower.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What the form brings.
+struct Sent {
+    login: String,
+    password: SecretString,
+    state: String,
+}
+
+impl Sent {
+    /// None if something is missing or stands twice.
+    fn read(form: Option<&[u8]>) -> Option<Self> {
+        let (mut login, mut password, mut state) = (None, None, None);
+        for (name, value) in url::form_urlencoded::parse(form?) {
+            let place = match &*name {
+                "username" => &mut login,
+                "password" => &mut password,
+                "state" => &mut state,
+                _ => continue,
+            };
+            if place.replace(value.into_owned()).is_some() {
+                return None;
+            }
+        }
+        Some(Self {
+            login: login?,
+            password: SecretString::from(password?),
+            state: state?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::{Sent, folded};
+
+    #[test]
+    fn a_form_is_read_whole_or_not_at_all() {
+        let read = |text: &str| Sent::read(Some(text.as_bytes()));
+        let sent = read("username=bob&password=a+b%26c&state=s&more=1").unwrap();
+        assert_eq!((sent.login.as_str(), sent.password.expose_secret()), ("bob", "a b&c"));
+        for bad in ["", "username=bob&password=x", "username=a&username=b&password=x&state=s", "username=a&password=x&password=y&state=s"] {
+            assert!(read(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_nobody_has_is_one_in_every_spelling() {
+        assert_eq!(folded(" BOB "), folded("bob"));
+        assert_eq!(folded("a  b"), folded("A b"));
+        assert_ne!(folded("bob"), folded("rob"));
+    }
+}
