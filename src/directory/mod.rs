@@ -9,7 +9,9 @@ mod people;
 mod tests;
 
 pub use self::admit::admit;
-pub use self::people::{activate, add, address_of, deactivate, find, first_admin_open, is_empty, list, remove, set_role};
+pub use self::people::{
+    activate, add, address_of, deactivate, find, first_admin_open, is_empty, list, remove, set_role,
+};
 use crate::clock::UnixTime;
 use crate::person::{EmailAddress, Role, UserId};
 use crate::store::{StoreError, UserRow};

@@ -235,9 +235,8 @@ fn ldap_changes(old: &Ldap, new: &Ldap) -> impl Iterator<Item = &'static str> {
         failures_address,
     } = new;
     let account = |bind: &Option<(String, SecretString)>| bind.as_ref().map(|(name, _)| name.clone());
-    let password = |bind: &Option<(String, SecretString)>| {
-        bind.as_ref().map(|(_, password)| password.expose_secret().to_owned())
-    };
+    let password =
+        |bind: &Option<(String, SecretString)>| bind.as_ref().map(|(_, password)| password.expose_secret().to_owned());
     [
         ("LOCAL_LDAP_LOGIN", old.login != *login),
         ("LOCAL_LDAP_ADDRESS", old.servers != *servers),
@@ -253,7 +252,10 @@ fn ldap_changes(old: &Ldap, new: &Ldap) -> impl Iterator<Item = &'static str> {
         ("VESTIBULE_LDAP_ID_ATTRIBUTE", old.id_attribute != *id_attribute),
         ("VESTIBULE_LDAP_TRUST_EMAIL", old.trust_email != *trust_email),
         ("VESTIBULE_LOGIN_FAILURES", old.failures != *failures),
-        ("VESTIBULE_LOGIN_FAILURES_ADDRESS", old.failures_address != *failures_address),
+        (
+            "VESTIBULE_LOGIN_FAILURES_ADDRESS",
+            old.failures_address != *failures_address,
+        ),
     ]
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))

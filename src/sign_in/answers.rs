@@ -9,8 +9,8 @@ use super::Visit;
 use super::ldap::{ISSUER, Obstacle, Unusable};
 use super::login::{SOMEONE_ELSE, WITH_PROVIDER};
 use super::oidc::Failure;
-use super::return_to::{LOGIN_PATH, login_location};
 use super::provision::address;
+use super::return_to::{LOGIN_PATH, login_location};
 use crate::directory::{Arrival, GroupsUnreadable, Refused};
 use crate::pages::{Message, Pages, SignInForm};
 use crate::telemetry::{SignInOutcome, metrics};
@@ -173,7 +173,10 @@ impl Answers {
         self.page(
             StatusCode::FORBIDDEN,
             "Not in an allowed group",
-            &["Only members of certain groups may sign in here, and the directory names none of them for you.", &ask],
+            &[
+                "Only members of certain groups may sign in here, and the directory names none of them for you.",
+                &ask,
+            ],
             &[
                 ("Sign in as someone else", &someone_else(return_to)),
                 ("Try again", &login_location(return_to)),
@@ -508,7 +511,9 @@ impl Words {
 
 const fn of_obstacle(obstacle: Obstacle) -> &'static str {
     match obstacle {
-        Obstacle::Expired => "Your password has expired. Change it where you change your company's password, then sign in.",
+        Obstacle::Expired => {
+            "Your password has expired. Change it where you change your company's password, then sign in."
+        }
         Obstacle::MustChange => {
             "Your password must be changed first. Change it where you change your company's password, then sign in."
         }

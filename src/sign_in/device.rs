@@ -45,7 +45,11 @@ impl Devices {
     /// The browser's name, if it has signed in as `subject` before.
     pub(super) fn known_as(&self, cookie: Option<&str>, subject: &str) -> Option<String> {
         let known = self.read(cookie?)?;
-        known.subjects.iter().any(|known| known == subject).then_some(known.device)
+        known
+            .subjects
+            .iter()
+            .any(|known| known == subject)
+            .then_some(known.device)
     }
 
     /// The `Set-Cookie` value after a sign-in as `subject`. A new name each time: what was counted under the old one was
@@ -53,7 +57,12 @@ impl Devices {
     pub(super) fn remember(&self, cookie: Option<&str>, subject: &str) -> Option<HeaderValue> {
         let mut subjects = vec![subject.to_owned()];
         let before = cookie.and_then(|cookie| self.read(cookie));
-        subjects.extend(before.into_iter().flat_map(|known| known.subjects).filter(|other| other != subject));
+        subjects.extend(
+            before
+                .into_iter()
+                .flat_map(|known| known.subjects)
+                .filter(|other| other != subject),
+        );
         subjects.truncate(MOST);
         let known = Known {
             device: seal::random_name(),

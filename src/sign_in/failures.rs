@@ -131,8 +131,11 @@ impl Room {
         // A tenth at once, so that a flood does not sort for each of its names.
         let mut ages: Vec<UnixTime> = self.places.values().filter_map(|times| times.last().copied()).collect();
         ages.sort();
-        let Some(limit) = ages.get(self.most / 10).copied() else { return };
-        self.places.retain(|_, times| times.last().is_some_and(|last| *last > limit));
+        let Some(limit) = ages.get(self.most / 10).copied() else {
+            return;
+        };
+        self.places
+            .retain(|_, times| times.last().is_some_and(|last| *last > limit));
         if self.places.len() >= self.most {
             self.places.clear();
         }

@@ -89,7 +89,17 @@ pub(super) async fn answer(sign_in: &SignIn, visit: &Visit, now: UnixTime) -> Re
             return form(sign_in, return_to, &login, Notice::Expired, None, visit, now);
         }
     };
-    let again = |notice| form(sign_in, attempt.return_to.clone(), &login, notice, Some(&attempt), visit, now);
+    let again = |notice| {
+        form(
+            sign_in,
+            attempt.return_to.clone(),
+            &login,
+            notice,
+            Some(&attempt),
+            visit,
+            now,
+        )
+    };
     // Nobody's password; many servers would say yes (RFC 4513, section 5.1.2).
     if login.trim().is_empty() || password.expose_secret().is_empty() {
         return again(Notice::Incomplete);
@@ -151,7 +161,11 @@ pub(super) async fn answer(sign_in: &SignIn, visit: &Visit, now: UnixTime) -> Re
     let response = provision::admit(sign_in, arrival, Way::Directory, &rules, &attempt.return_to, visit, now).await;
     let signed_in = response.status().is_redirection();
     let device = signed_in
-        .then(|| sign_in.devices.remember(visit.device_cookie.as_deref(), &person.subject))
+        .then(|| {
+            sign_in
+                .devices
+                .remember(visit.device_cookie.as_deref(), &person.subject)
+        })
         .flatten();
     let response = with_cookies(response, device);
     with_cookies(response, sign_in.attempts.delete(&attempt.id))
@@ -212,10 +226,12 @@ async fn attempted(
         refusal(reason, None, visit);
         return Err(Refusal::Wrong);
     };
-    let device = sign_in.devices.known_as(visit.device_cookie.as_deref(), &person.subject);
-    let whose = device
-        .as_deref()
-        .map_or(Whose::Person(&person.subject), |device| Whose::Device(&person.subject, device));
+    let device = sign_in
+        .devices
+        .known_as(visit.device_cookie.as_deref(), &person.subject);
+    let whose = device.as_deref().map_or(Whose::Person(&person.subject), |device| {
+        Whose::Device(&person.subject, device)
+    });
     let at_person = match ldap.failures.at(whose, now) {
         Ok(place) => place,
         Err(error) => {
@@ -323,7 +339,12 @@ mod tests {
         let read = |text: &str| Sent::read(Some(text.as_bytes()));
         let sent = read("username=bob&password=a+b%26c&state=s&more=1").unwrap();
         assert_eq!((sent.login.as_str(), sent.password.expose_secret()), ("bob", "a b&c"));
-        for bad in ["", "username=bob&password=x", "username=a&username=b&password=x&state=s", "username=a&password=x&password=y&state=s"] {
+        for bad in [
+            "",
+            "username=bob&password=x",
+            "username=a&username=b&password=x&state=s",
+            "username=a&password=x&password=y&state=s",
+        ] {
             assert!(read(bad).is_none(), "{bad}");
         }
     }

@@ -58,7 +58,13 @@ pub(super) async fn admit(
         Way::Directory => None,
     };
     let (amr, auth_time, provider_sid, id_token, refresh_token) = match kept {
-        Some(kept) => (kept.amr, kept.auth_time, kept.sid, Some(kept.id_token), kept.refresh_token),
+        Some(kept) => (
+            kept.amr,
+            kept.auth_time,
+            kept.sid,
+            Some(kept.id_token),
+            kept.refresh_token,
+        ),
         None => (None, None, None, None, None),
     };
     let new = NewSession {
@@ -114,9 +120,7 @@ fn turn_away(
             ("request_id", &visit.request_id),
         ],
     );
-    sign_in
-        .answers
-        .refused(refused, arrival, return_to, visit)
+    sign_in.answers.refused(refused, arrival, return_to, visit)
 }
 
 fn tell(admitted: &Admitted, arrival: &Arrival, sid: &str, visit: &Visit) {

@@ -378,6 +378,7 @@ fn visit(browser: &Browser<'_>, fields: &[(String, String)]) -> Visit {
         query: target.split_once('?').map(|(_, query)| query.to_owned()),
         form: None,
         session_cookie: None,
+        device_cookie: None,
         attempt_cookies: browser.jar.clone().into_iter().collect(),
         session: None,
         client: [127, 0, 0, 1].into(),

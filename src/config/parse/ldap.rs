@@ -100,7 +100,9 @@ fn server(text: &str) -> Result<(LdapServer, bool), &'static str> {
     if text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\') {
         return Err("it holds a blank, a control character or a backslash");
     }
-    let (scheme, rest) = text.split_once("://").ok_or("it does not begin with ldap://, ldaps:// or ldapi://")?;
+    let (scheme, rest) = text
+        .split_once("://")
+        .ok_or("it does not begin with ldap://, ldaps:// or ldapi://")?;
     let scheme = scheme.to_ascii_lowercase();
     if scheme == "ldapi" {
         let path = percent_encoding::percent_decode_str(rest)
@@ -165,11 +167,19 @@ fn bind(reader: &mut Reader<'_>) -> Option<Option<(String, SecretString)>> {
         (Some(name), Some(password)) => Some(Some((name.text.clone(), SecretString::from(password.text.clone())))),
         // A bind with one of them alone succeeds as nobody at many servers (RFC 4513, section 5.1.2).
         (Some(_), None) => {
-            reader.wrong(PASSWORD, "it is missing, and LOCAL_LDAP_BIND_DN is set", "the service account's password");
+            reader.wrong(
+                PASSWORD,
+                "it is missing, and LOCAL_LDAP_BIND_DN is set",
+                "the service account's password",
+            );
             None
         }
         (None, Some(_)) => {
-            reader.wrong(NAME, "it is missing, and LOCAL_LDAP_BIND_PW is set", "the service account's DN or principal name");
+            reader.wrong(
+                NAME,
+                "it is missing, and LOCAL_LDAP_BIND_PW is set",
+                "the service account's DN or principal name",
+            );
             None
         }
     }
@@ -212,14 +222,20 @@ fn attributes(reader: &mut Reader<'_>) -> Option<LdapAttributes> {
 /// A name or number of an attribute (RFC 4512, section 2.5), without options.
 fn is_attribute(text: &str) -> bool {
     text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
 fn user_filter(reader: &mut Reader<'_>) -> Option<String> {
     const NAME: &str = "LOCAL_LDAP_USER_FILTER";
     let filter = reader.text(NAME)?.to_owned();
     if !filter.contains("{login}") {
-        reader.wrong(NAME, "it does not hold {login}: everybody would be anybody", "a filter such as (uid={login})");
+        reader.wrong(
+            NAME,
+            "it does not hold {login}: everybody would be anybody",
+            "a filter such as (uid={login})",
+        );
         return None;
     }
     checked_filter(reader, NAME, filter)
@@ -245,7 +261,10 @@ fn group_filter(reader: &mut Reader<'_>) -> Option<Option<String>> {
 }
 
 fn checked_filter(reader: &mut Reader<'_>, name: &'static str, filter: String) -> Option<String> {
-    let tried = filter.replace("{login}", "x").replace("{dn}", "x").replace("{username}", "x");
+    let tried = filter
+        .replace("{login}", "x")
+        .replace("{dn}", "x")
+        .replace("{username}", "x");
     if ldap3::parse_filter(&tried).is_err() || tried.contains(['{', '}']) {
         reader.wrong(
             name,
@@ -313,7 +332,11 @@ fn id_attribute(reader: &mut Reader<'_>) -> Option<Option<String>> {
 }
 
 fn count(reader: &mut Reader<'_>, name: &'static str) -> Option<usize> {
-    let count = reader.text(name)?.parse().ok().filter(|count| (1..=1_000).contains(count));
+    let count = reader
+        .text(name)?
+        .parse()
+        .ok()
+        .filter(|count| (1..=1_000).contains(count));
     if count.is_none() {
         reader.wrong(name, "it is no number of wrong passwords", "a number from 1 to 1000");
     }
@@ -338,7 +361,17 @@ mod tests {
             let (server, local) = server(text).unwrap();
             assert_eq!((server.to_string().as_str(), local), (read, loopback), "{text}");
         }
-        for text in ["ldap.example.com", "http://x", "ldap://", "ldap://a@b", "ldap://x/dc=a", "ldap://x:0", "ldap://x?a", "ldapi://", "ldap://a b"] {
+        for text in [
+            "ldap.example.com",
+            "http://x",
+            "ldap://",
+            "ldap://a@b",
+            "ldap://x/dc=a",
+            "ldap://x:0",
+            "ldap://x?a",
+            "ldapi://",
+            "ldap://a b",
+        ] {
             assert!(server(text).is_err(), "{text}");
         }
     }

@@ -169,13 +169,18 @@ mod tests {
             assert!(matches!(verdict(&result(code, "", &[])), Verdict::Wrong(_)), "{code}");
         }
         for code in [1, 8, 14, 51, 52, 80] {
-            assert!(matches!(verdict(&result(code, "", &[])), Verdict::Unusable(_)), "{code}");
+            assert!(
+                matches!(verdict(&result(code, "", &[])), Verdict::Unusable(_)),
+                "{code}"
+            );
         }
     }
 
     #[test]
     fn active_directory_says_why_in_its_own_way() {
-        let text = |data: &str| format!("80090308: LdapErr: DSID-0C09042A, comment: AcceptSecurityContext error, data {data}, v3839\0");
+        let text = |data: &str| {
+            format!("80090308: LdapErr: DSID-0C09042A, comment: AcceptSecurityContext error, data {data}, v3839\0")
+        };
         let but = |data: &str| verdict(&result(49, &text(data), &[]));
         assert_eq!(but("532"), Verdict::But(Obstacle::Expired));
         assert_eq!(but("773"), Verdict::But(Obstacle::MustChange));
@@ -192,7 +197,11 @@ mod tests {
         assert_eq!(verdict(&reset), Verdict::But(Obstacle::MustChange));
         let expired = result(0, "", &[(PASSWORD_EXPIRED, b"0")]);
         assert_eq!(verdict(&expired), Verdict::But(Obstacle::MustChange));
-        let grace = result(0, "", &[(PASSWORD_EXPIRED, b"0"), (POLICY, b"\x30\x05\xa0\x03\x81\x01\x02")]);
+        let grace = result(
+            0,
+            "",
+            &[(PASSWORD_EXPIRED, b"0"), (POLICY, b"\x30\x05\xa0\x03\x81\x01\x02")],
+        );
         assert_eq!(verdict(&grace), Verdict::Right);
         let soon = result(0, "", &[(POLICY, b"\x30\x05\xa0\x03\x80\x01\x02")]);
         assert_eq!(verdict(&soon), Verdict::Right);

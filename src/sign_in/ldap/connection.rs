@@ -113,7 +113,10 @@ impl Connection {
         tokio::spawn(async move {
             if driver.await.is_err_and(|error| error.is_panic()) {
                 metrics().directory_nonsense.inc();
-                tracing::warn!(server = &*name, "a directory's answer could not be read; its connection was closed");
+                tracing::warn!(
+                    server = &*name,
+                    "a directory's answer could not be read; its connection was closed"
+                );
             }
         });
         Ok(Self {
@@ -310,8 +313,14 @@ mod tests {
 
     #[test]
     fn only_a_success_to_our_own_request_starts_tls() {
-        assert_eq!(start_tls_result(b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00"), Some(0));
-        assert_eq!(start_tls_result(b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x02\x04\x00\x04\x00"), Some(2));
+        assert_eq!(
+            start_tls_result(b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00"),
+            Some(0)
+        );
+        assert_eq!(
+            start_tls_result(b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x02\x04\x00\x04\x00"),
+            Some(2)
+        );
         for other in [
             &b"\x30\x0c\x02\x01\x02\x78\x07\x0a\x01\x00\x04\x00\x04\x00"[..],
             b"\x30\x0c\x02\x01\x01\x61\x07\x0a\x01\x00\x04\x00\x04\x00",

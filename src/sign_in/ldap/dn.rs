@@ -205,7 +205,9 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_none() {
-        for text in ["", "staff", "=x", "cn", "cn=a,", "cn=a,b", "cn=\"a", "cn=a\\", "cn=a\\2", "c n=a", "cn=#0", "cn=#04"] {
+        for text in [
+            "", "staff", "=x", "cn", "cn=a,", "cn=a,b", "cn=\"a", "cn=a\\", "cn=a\\2", "c n=a", "cn=#0", "cn=#04",
+        ] {
             assert_eq!(Dn::parse(text), None, "{text:?}");
         }
     }
@@ -221,7 +223,10 @@ mod tests {
     #[test]
     fn people_call_a_group_by_its_first_value() {
         assert_eq!(first_value("CN=R\\, D\\20,OU=x").as_deref(), Some("R, D "));
-        assert_eq!(first_value("cn=M\\C3\\BCller \\2B Co,dc=x").as_deref(), Some("Müller + Co"));
+        assert_eq!(
+            first_value("cn=M\\C3\\BCller \\2B Co,dc=x").as_deref(),
+            Some("Müller + Co")
+        );
         assert_eq!(first_value("cn=#04024869,dc=x").as_deref(), Some("Hi"));
     }
 

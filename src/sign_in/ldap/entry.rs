@@ -64,8 +64,9 @@ impl Entry {
     /// Whether the server sent only a part of the values (Active Directory's `member;range=0-1499`).
     pub(super) fn is_cut(&self, name: &str) -> bool {
         self.attributes.iter().any(|(kind, _)| {
-            kind.split_once(';')
-                .is_some_and(|(kind, option)| kind.eq_ignore_ascii_case(name) && option.to_ascii_lowercase().starts_with("range="))
+            kind.split_once(';').is_some_and(|(kind, option)| {
+                kind.eq_ignore_ascii_case(name) && option.to_ascii_lowercase().starts_with("range=")
+            })
         })
     }
 }

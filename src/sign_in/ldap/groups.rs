@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use ldap3::Scope;
 
+use super::Unusable;
 use super::connection::Connection;
 use super::dn::{Dn, first_value, folded};
 use super::entry::Entry;
 use super::search::escaped;
-use super::Unusable;
 use crate::config::Ldap;
 
 /// Active Directory, as its rootDSE says (MS-ADTS, section 3.1.1.3.4.3).
@@ -173,10 +173,10 @@ async fn is_active_directory(connection: &mut Connection) -> Result<bool, Unusab
         Err(Unusable::Search { .. }) => return Ok(false),
         Err(error) => return Err(error),
     };
-    Ok(answer
-        .entries
-        .iter()
-        .any(|root| root.texts(CAPABILITIES).any(|capability| capability == ACTIVE_DIRECTORY)))
+    Ok(answer.entries.iter().any(|root| {
+        root.texts(CAPABILITIES)
+            .any(|capability| capability == ACTIVE_DIRECTORY)
+    }))
 }
 
 /// The filter of Active Directory's primary group, which is never in `memberOf`: the domain's part of the person's own SID
@@ -205,7 +205,12 @@ mod tests {
 
     #[test]
     fn a_group_is_called_by_its_first_value_or_by_what_it_is() {
-        let groups = groups(&["cn=Staff,ou=g,dc=x", "CN=staff, ou=g,dc=x", "1000", "cn=Ops\\, R,ou=g,dc=x"]);
+        let groups = groups(&[
+            "cn=Staff,ou=g,dc=x",
+            "CN=staff, ou=g,dc=x",
+            "1000",
+            "cn=Ops\\, R,ou=g,dc=x",
+        ]);
         assert_eq!(groups.names(), ["Ops, R", "Staff", "1000"]);
     }
 
@@ -233,6 +238,12 @@ mod tests {
         let person = Entry::of("cn=a", &[("objectSid", &[sid]), ("primaryGroupID", &[b"513"])]);
         let filter = primary_group(&person).unwrap();
         assert!(filter.ends_with("AAAABBBBCCCC\\01\\02\\00\\00)"), "{filter}");
-        assert_eq!(primary_group(&Entry::of("cn=a", &[("objectSid", &[b"x"]), ("primaryGroupID", &[b"513"])])), None);
+        assert_eq!(
+            primary_group(&Entry::of(
+                "cn=a",
+                &[("objectSid", &[b"x"]), ("primaryGroupID", &[b"513"])]
+            )),
+            None
+        );
     }
 }

@@ -274,12 +274,7 @@ impl Directory {
     /// Remembers how a server did.
     fn noted<T>(&self, at: usize, outcome: Result<T, Unusable>) -> Result<T, Unusable> {
         let failed = outcome.is_err();
-        if let Some(place) = self
-            .resting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_mut(at)
-        {
+        if let Some(place) = self.resting.lock().unwrap_or_else(PoisonError::into_inner).get_mut(at) {
             *place = failed.then(|| Instant::now() + REST);
         }
         if let Err(error) = &outcome {

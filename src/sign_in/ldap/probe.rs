@@ -54,7 +54,10 @@ async fn look_at(directory: &Directory, at: usize, steps: &mut Vec<Step>) {
         None => "searches are anonymous (LOCAL_LDAP_BIND_DN is empty)".to_owned(),
     }));
     let all = ["1.1".to_owned()];
-    match connection.search(&ldap.base_dn, Scope::Base, "(objectClass=*)", &all, 1).await {
+    match connection
+        .search(&ldap.base_dn, Scope::Base, "(objectClass=*)", &all, 1)
+        .await
+    {
         Ok(answer) if answer.entries.is_empty() => {
             return steps.push(Err(format!(
                 "the base {} is not there, or the service account may not see it (LOCAL_LDAP_BASE_DN)",
@@ -66,7 +69,10 @@ async fn look_at(directory: &Directory, at: usize, steps: &mut Vec<Step>) {
     }
     let filter = ldap.user_filter.replace("{login}", "*");
     let wanted = search::attributes(ldap);
-    match connection.search(&ldap.base_dn, Scope::Subtree, &filter, &wanted, 100).await {
+    match connection
+        .search(&ldap.base_dn, Scope::Subtree, &filter, &wanted, 100)
+        .await
+    {
         Ok(answer) => {
             let more = if answer.cut { " or more" } else { "" };
             let names: BTreeSet<&str> = answer.entries.iter().flat_map(super::Entry::names).collect();
@@ -107,7 +113,9 @@ async fn try_person(
     let person = match directory.find(login).await {
         Ok(Found::One(person)) => person,
         Ok(Found::Nobody) => {
-            return steps.push(Err(format!("{login}: nobody is found (LOCAL_LDAP_USER_FILTER, LOCAL_LDAP_BASE_DN)")));
+            return steps.push(Err(format!(
+                "{login}: nobody is found (LOCAL_LDAP_USER_FILTER, LOCAL_LDAP_BASE_DN)"
+            )));
         }
         Ok(Found::Several) => {
             return steps.push(Err(format!("{login}: several entries match (LOCAL_LDAP_USER_FILTER)")));
@@ -158,7 +166,9 @@ fn advised(error: &Unusable) -> String {
             "the certificate must be for the name in LOCAL_LDAP_ADDRESS and from an authority of the system's or \
              VESTIBULE_CA_FILE"
         }
-        Unusable::NotReached { .. } => "look at LOCAL_LDAP_ADDRESS, LOCAL_LDAP_TLS_ENABLE, and whether the server is well",
+        Unusable::NotReached { .. } => {
+            "look at LOCAL_LDAP_ADDRESS, LOCAL_LDAP_TLS_ENABLE, and whether the server is well"
+        }
         Unusable::ServiceAccount { .. } => "look at LOCAL_LDAP_BIND_DN and LOCAL_LDAP_BIND_PW",
         Unusable::Search { .. } => "look at LOCAL_LDAP_BASE_DN and what the service account may read",
         _ => return error.to_string(),

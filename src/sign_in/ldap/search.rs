@@ -85,7 +85,11 @@ pub(super) fn stable_id(entry: &Entry, settings: &Ldap) -> Option<String> {
                 Err(_) => hex(value),
             }
         };
-        let name = IDS.iter().find(|id| id.eq_ignore_ascii_case(name)).copied().unwrap_or(name);
+        let name = IDS
+            .iter()
+            .find(|id| id.eq_ignore_ascii_case(name))
+            .copied()
+            .unwrap_or(name);
         Some(format!("{name}:{text}"))
     })
 }
@@ -166,7 +170,10 @@ mod tests {
             user_filter(&settings, "bob)(uid=*"),
             "(|(uid=bob\\29\\28uid\\3d\\2a)(mail=bob\\29\\28uid\\3d\\2a))"
         );
-        assert_eq!(user_filter(&settings, "{login}\0\\"), "(|(uid=\\7blogin\\7d\\00\\5c)(mail=\\7blogin\\7d\\00\\5c))");
+        assert_eq!(
+            user_filter(&settings, "{login}\0\\"),
+            "(|(uid=\\7blogin\\7d\\00\\5c)(mail=\\7blogin\\7d\\00\\5c))"
+        );
     }
 
     #[test]
@@ -208,8 +215,12 @@ mod tests {
             arrival(&entry, "s", Ok(vec![]), settings, stored.as_ref()).email
         };
         assert!(matches!(of(&settings, None), ClaimedEmail::Verified(email) if email.as_str() == "a@x.example"));
-        assert!(matches!(of(&settings, Some("B@x.example")), ClaimedEmail::Verified(email) if email.as_str() == "b@x.example"));
-        assert!(matches!(of(&settings, Some("c@x.example")), ClaimedEmail::Verified(email) if email.as_str() == "a@x.example"));
+        assert!(
+            matches!(of(&settings, Some("B@x.example")), ClaimedEmail::Verified(email) if email.as_str() == "b@x.example")
+        );
+        assert!(
+            matches!(of(&settings, Some("c@x.example")), ClaimedEmail::Verified(email) if email.as_str() == "a@x.example")
+        );
         settings.trust_email = false;
         assert!(matches!(of(&settings, None), ClaimedEmail::Unverified(_)));
     }
@@ -217,9 +228,17 @@ mod tests {
     #[test]
     fn the_user_name_has_two_more_places() {
         let settings = settings();
-        let name = |attributes: &[(&str, &[&[u8]])]| arrival(&Entry::of("cn=a", attributes), "s", Ok(vec![]), &settings, None).username;
-        assert_eq!(name(&[("uid", &[b"u"]), ("sAMAccountName", &[b"s"])]).as_deref(), Some("u"));
-        assert_eq!(name(&[("userPrincipalName", &[b"p@x"]), ("samaccountname", &[b"s"])]).as_deref(), Some("s"));
+        let name = |attributes: &[(&str, &[&[u8]])]| {
+            arrival(&Entry::of("cn=a", attributes), "s", Ok(vec![]), &settings, None).username
+        };
+        assert_eq!(
+            name(&[("uid", &[b"u"]), ("sAMAccountName", &[b"s"])]).as_deref(),
+            Some("u")
+        );
+        assert_eq!(
+            name(&[("userPrincipalName", &[b"p@x"]), ("samaccountname", &[b"s"])]).as_deref(),
+            Some("s")
+        );
         assert_eq!(name(&[("userPrincipalName", &[b"p@x"])]).as_deref(), Some("p@x"));
         assert_eq!(name(&[]), None);
     }
@@ -229,7 +248,8 @@ mod tests {
         fn nothing_but_letters_digits_and_escapes_is_left(value in proptest::collection::vec(any::<u8>(), 0..40)) {
             let text = escaped(&value);
             prop_assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'\\'));
-            prop_assert!(ldap3::parse_filter(format!("(uid={text})")).is_ok());
+            let filter = format!("(uid={text})");
+            prop_assert!(ldap3::parse_filter(filter).is_ok());
         }
     }
 }

@@ -74,9 +74,7 @@ pub(super) fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         }
         let (digits, rest) = rest.split_at_checked(more)?;
         (
-            digits
-                .iter()
-                .fold(0, |length, byte| length << 8 | usize::from(*byte)),
+            digits.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)),
             rest,
         )
     };

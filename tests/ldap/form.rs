@@ -1,0 +1,150 @@
+//! The form: whose it is, and how often it may be wrong.
+
+use http::{Method, StatusCode};
+
+use crate::house::House;
+use crate::slapd::Slapd;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_form_is_for_people_and_their_password_managers() {
+    let Some(slapd) = Slapd::start() else { return };
+    let house = House::open(&slapd).await;
+    let mut browser = house.browser();
+    assert_eq!(
+        browser.get("/page?a=b").await.header("location"),
+        Some("/.vestibule/login?rd=/page%3Fa%3Db")
+    );
+    let form = browser.get("/.vestibule/login?rd=/page%3Fa%3Db").await;
+    for expected in [
+        "<label for=\"username\">",
+        "<label for=\"password\">",
+        "autocomplete=\"username\"",
+        "autocomplete=\"current-password\"",
+        "method=\"post\"",
+        "action=\"/.vestibule/login?rd=/page%3Fa%3Db\"",
+    ] {
+        assert!(form.body.contains(expected), "{expected}: {}", form.body);
+    }
+    assert!(!form.body.contains("single sign-on"), "there is no provider");
+    assert_eq!(form.header("cache-control"), Some("no-store"));
+    // What was typed is kept, but for the password, and stays text.
+    let again = browser.send(&form.state(), "\"><b>bob", "secret-word", &[]).await;
+    assert_eq!(again.status, StatusCode::UNAUTHORIZED);
+    assert!(
+        again.body.contains("value=\"&#34;&#62;&#60;b&#62;bob\""),
+        "{}",
+        again.body
+    );
+    assert!(!again.body.contains("secret-word"));
+    let right = browser.send(&again.state(), "bob", "bob's password", &[]).await;
+    assert_eq!(right.header("location"), Some("/page?a=b"));
+    assert_eq!(
+        browser.get("/.vestibule/login?rd=/x").await.header("location"),
+        Some("/x")
+    );
+    for method in [Method::PUT, Method::DELETE] {
+        let answer = browser.ask(method, "/.vestibule/login", &[], None).await;
+        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
+    }
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_signed_in_by_another_site_or_with_another_browsers_form() {
+    let Some(slapd) = Slapd::start() else { return };
+    let house = House::open(&slapd).await;
+    let (mut theirs, mut ours) = (house.browser(), house.browser());
+    let form = theirs.get("/.vestibule/login").await;
+    let mine = ours.get("/.vestibule/login").await;
+    let password = "bob's password";
+    // The form's state belongs to the browser that was shown it.
+    assert_eq!(
+        ours.send(&form.state(), "bob", password, &[]).await.status,
+        StatusCode::BAD_REQUEST
+    );
+    assert_eq!(
+        ours.send("", "bob", password, &[]).await.status,
+        StatusCode::BAD_REQUEST
+    );
+    let fields = [("username", "bob"), ("password", password)];
+    let without = ours.ask(Method::POST, "/.vestibule/login", &[], Some(&fields)).await;
+    assert_eq!(without.status, StatusCode::BAD_REQUEST);
+    for headers in [
+        [("sec-fetch-site", "cross-site")],
+        [("sec-fetch-site", "same-site")],
+        [("origin", "https://evil.example")],
+        [("origin", "null")],
+    ] {
+        let answer = ours.send(&mine.state(), "bob", password, &headers).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{headers:?}");
+    }
+    assert_eq!(ours.get("/page").await.status, StatusCode::FOUND);
+    // Once only.
+    assert_eq!(
+        ours.send(&mine.state(), "bob", password, &[]).await.status,
+        StatusCode::SEE_OTHER
+    );
+    let mut copy = house.browser();
+    copy.jar = ours.jar.clone();
+    assert_eq!(
+        copy.send(&mine.state(), "bob", password, &[]).await.status,
+        StatusCode::BAD_REQUEST
+    );
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_five_wrong_passwords_the_right_one_does_not_help_but_a_known_browser_does() {
+    let Some(slapd) = Slapd::start() else { return };
+    let house = House::open(&slapd).await;
+    let (mut known, signed_in) = house.sign_in("bob", "bob's password").await;
+    assert_eq!(signed_in.status, StatusCode::SEE_OTHER);
+    for login in ["bob", "BOB", " bob", "bob@example.com", "CORP\\bob"] {
+        house.turns_away(login, "wrong", StatusCode::UNAUTHORIZED).await;
+    }
+    let slowed = house
+        .turns_away("robert@example.com", "bob's password", StatusCode::TOO_MANY_REQUESTS)
+        .await;
+    let seconds: u64 = slowed.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=900).contains(&seconds), "{seconds}");
+    assert!(slowed.body.contains("Too many wrong passwords"));
+    // Others are not concerned, nor is the browser that bob has used before.
+    house.lets_in("ann", "ann's password").await;
+    known.jar.retain(|name, _| name.ends_with("-d"));
+    assert_eq!(
+        known.sign_in("bob", "bob's password").await.status,
+        StatusCode::SEE_OTHER
+    );
+    // Made-up names are counted the same way.
+    for login in ["nobody", "NOBODY", " nobody", "nobody ", "Nobody"] {
+        house.turns_away(login, "wrong", StatusCode::UNAUTHORIZED).await;
+    }
+    house.turns_away("nobody", "wrong", StatusCode::TOO_MANY_REQUESTS).await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_has_so_many_wrong_passwords_for_all_names_together() {
+    let Some(slapd) = Slapd::start() else { return };
+    let house = House::with(&slapd, |settings| settings.ldap.as_mut().unwrap().failures_address = 3).await;
+    for login in ["a", "b", "bob"] {
+        house.turns_away(login, "wrong", StatusCode::UNAUTHORIZED).await;
+    }
+    house
+        .turns_away("ann", "ann's password", StatusCode::TOO_MANY_REQUESTS)
+        .await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_wrong_passwords_at_once_are_not_more_than_are_allowed() {
+    let Some(slapd) = Slapd::start() else { return };
+    let house = House::open(&slapd).await;
+    let tries = (0..20).map(|_| house.sign_in("bob", "wrong"));
+    let answers = futures_util::future::join_all(tries).await;
+    let looked_at = answers
+        .iter()
+        .filter(|(_, answer)| answer.status == StatusCode::UNAUTHORIZED);
+    assert_eq!(looked_at.count(), 5);
+    house.close().await;
+}

@@ -1,0 +1,253 @@
+//! A server of our own that misbehaves at the protocol. The gateway goes on, and nobody is let in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::house::{House, plain};
+
+/// One BER element.
+fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+    [&[tag, 0x82], &length[..], content].concat()
+}
+
+fn message(id: u8, operation: &[u8]) -> Vec<u8> {
+    element(0x30, &[&[2, 1, id], operation].concat())
+}
+
+fn result(tag: u8, code: u8, text: &str) -> Vec<u8> {
+    let parts = [&[10, 1, code, 4, 0][..], &element(4, text.as_bytes())].concat();
+    element(tag, &parts)
+}
+
+fn entry(dn: &str, attributes: &[(&str, &[u8])]) -> Vec<u8> {
+    let attributes: Vec<u8> = attributes
+        .iter()
+        .flat_map(|(name, value)| {
+            let values = element(0x31, &element(4, value));
+            element(0x30, &[element(4, name.as_bytes()), values].concat())
+        })
+        .collect();
+    element(0x64, &[element(4, dn.as_bytes()), element(0x30, &attributes)].concat())
+}
+
+fn bob() -> Vec<u8> {
+    entry(
+        "uid=bob,dc=example,dc=com",
+        &[("uid", b"bob"), ("mail", b"bob@example.com"), ("entryUUID", b"b0b")],
+    )
+}
+
+/// What it does at an operation; `binds` counts those of this connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Lie {
+    None,
+    CloseAtBind,
+    CloseAtSearch,
+    Garbage,
+    OddResult,
+    WrongId,
+    HugeLength,
+    Deep,
+    EmptyDn,
+    TwoEntries,
+    ReferenceOnly,
+    ReferenceAndBob,
+    Referral,
+    EntryAfterDone,
+    OddEntry,
+    BindCode(u8),
+}
+
+/// Answers every bind with yes, whatever password.
+async fn serve(mut stream: TcpStream, lie: Lie, empty_seen: Arc<AtomicBool>) -> std::io::Result<()> {
+    loop {
+        let mut head = [0; 2];
+        stream.read_exact(&mut head).await?;
+        let length = if head[1] < 0x80 {
+            usize::from(head[1])
+        } else {
+            let mut more = vec![0; usize::from(head[1] & 0x7f)];
+            stream.read_exact(&mut more).await?;
+            more.iter().fold(0, |length, byte| length << 8 | usize::from(*byte))
+        };
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await?;
+        let (id, operation) = (body[2], body[3]);
+        let is_person = body.windows(7).any(|part| part == b"uid=bob");
+        let answer = match (operation, lie) {
+            (0x60, Lie::CloseAtBind) | (0x63, Lie::CloseAtSearch) => return Ok(()),
+            (0x60, _) => {
+                if body.ends_with(&[0x80, 0]) {
+                    empty_seen.store(true, Ordering::SeqCst);
+                }
+                match lie {
+                    Lie::Garbage => b"\x16\x03\x01HTTP/1.1 200 OK\r\n\r\n".to_vec(),
+                    Lie::OddResult => message(id, &element(0x61, &[4, 0])),
+                    Lie::WrongId => message(id + 7, &result(0x61, 0, "")),
+                    Lie::HugeLength => vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 2, 1],
+                    Lie::Deep => {
+                        let mut deep = Vec::new();
+                        for _ in 0..10_000 {
+                            let length = u32::try_from(deep.len()).unwrap().to_be_bytes();
+                            deep = [&[0x30, 0x84], &length[..], &deep[..]].concat();
+                            if deep.len() > 40_000 {
+                                break;
+                            }
+                        }
+                        deep
+                    }
+                    Lie::BindCode(code) if is_person => message(id, &result(0x61, code, "no")),
+                    _ => message(id, &result(0x61, 0, "")),
+                }
+            }
+            (0x63, _) => {
+                let done = message(id, &result(0x65, 0, ""));
+                let found = message(id, &bob());
+                let reference = message(id, &element(0x73, &element(4, b"ldap://127.0.0.1:1/dc=example,dc=com")));
+                let root = !body.windows(3).any(|part| part == b"uid");
+                match lie {
+                    _ if root => done,
+                    Lie::EmptyDn => [
+                        message(id, &entry("", &[("entryUUID", b"x"), ("mail", b"x@example.com")])),
+                        done,
+                    ]
+                    .concat(),
+                    Lie::TwoEntries => [found.clone(), found, done].concat(),
+                    Lie::ReferenceOnly => [reference, done].concat(),
+                    Lie::ReferenceAndBob => [reference, found, done].concat(),
+                    Lie::Referral => message(id, &result(0x65, 10, "")),
+                    Lie::EntryAfterDone => [done, found].concat(),
+                    Lie::OddEntry => [message(id, &element(0x64, &[4, 1, 0xff])), done].concat(),
+                    _ => [found, done].concat(),
+                }
+            }
+            _ => return Ok(()),
+        };
+        stream.write_all(&answer).await?;
+    }
+}
+
+async fn house(lie: Lie) -> (House, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let empty_seen = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&empty_seen);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, lie, Arc::clone(&seen)));
+        }
+    });
+    (
+        House::at(vec![plain("127.0.0.1", port)], None, |_| {}).await,
+        empty_seen,
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_honest_one_lets_in_and_never_sees_an_empty_password() {
+    for lie in [Lie::None, Lie::ReferenceAndBob] {
+        let (house, empty_seen) = house(lie).await;
+        house.lets_in("bob", "anything").await;
+        house.turns_away("bob", "", StatusCode::BAD_REQUEST).await;
+        assert!(!empty_seen.load(Ordering::SeqCst));
+        house.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_a_server_sends_nobody_is_let_in_and_the_gateway_goes_on() {
+    for (lie, status) in [
+        (Lie::CloseAtBind, StatusCode::SERVICE_UNAVAILABLE),
+        (Lie::CloseAtSearch, StatusCode::SERVICE_UNAVAILABLE),
+        (Lie::Garbage, StatusCode::SERVICE_UNAVAILABLE),
+        (Lie::OddResult, StatusCode::SERVICE_UNAVAILABLE),
+        (Lie::HugeLength, StatusCode::SERVICE_UNAVAILABLE),
+        (Lie::Deep, StatusCode::SERVICE_UNAVAILABLE),
+        (Lie::EmptyDn, StatusCode::UNAUTHORIZED),
+        (Lie::TwoEntries, StatusCode::UNAUTHORIZED),
+        (Lie::ReferenceOnly, StatusCode::UNAUTHORIZED),
+        (Lie::Referral, StatusCode::SERVICE_UNAVAILABLE),
+        (Lie::EntryAfterDone, StatusCode::UNAUTHORIZED),
+        (Lie::OddEntry, StatusCode::SERVICE_UNAVAILABLE),
+        (Lie::BindCode(49), StatusCode::UNAUTHORIZED),
+        (Lie::BindCode(19), StatusCode::UNAUTHORIZED),
+        (Lie::BindCode(53), StatusCode::UNAUTHORIZED),
+        (Lie::BindCode(1), StatusCode::SERVICE_UNAVAILABLE),
+        (Lie::BindCode(14), StatusCode::SERVICE_UNAVAILABLE),
+        (Lie::BindCode(10), StatusCode::SERVICE_UNAVAILABLE),
+    ] {
+        eprintln!("{lie:?}");
+        let (house, _) = house(lie).await;
+        house.turns_away("bob", "anything", status).await;
+        assert_eq!(
+            house.browser().get("/.vestibule/login").await.status,
+            StatusCode::OK,
+            "{lie:?}"
+        );
+        house.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_answers_to_another_question_or_never_is_given_up_in_time() {
+    let (house, _) = house(Lie::WrongId).await;
+    let begun = std::time::Instant::now();
+    house
+        .turns_away("bob", "anything", StatusCode::SERVICE_UNAVAILABLE)
+        .await;
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    house.close().await;
+}
+
+/// Takes StartTLS requests and answers them; then says whether more than a handshake came in clear.
+async fn start_tls_liar(answer: &'static [u8]) -> (u16, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let bind_seen = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&bind_seen);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let seen = Arc::clone(&seen);
+            tokio::spawn(async move {
+                let mut request = [0; 31];
+                if stream.read_exact(&mut request).await.is_err() || stream.write_all(answer).await.is_err() {
+                    return;
+                }
+                let mut rest = vec![0; 4096];
+                while let Ok(count @ 1..) = stream.read(&mut rest).await {
+                    if rest[..count].windows(9).any(|part| part == b"vestibule") || rest[0] == 0x30 {
+                        seen.store(true, Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+    });
+    (port, bind_seen)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_start_tls_is_refused_or_goes_wrong_no_password_is_sent() {
+    for answer in [
+        // unwillingToPerform
+        &b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x35\x04\x00\x04\x00"[..],
+        b"\x30\x0c\x02\x01\x02\x78\x07\x0a\x01\x00\x04\x00\x04\x00",
+        // Success, and then a bind's success in clear.
+        b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00\x30\x0c\x02\x01\x02\x61\x07\x0a\x01\x00\x04\x00\x04\x00",
+        b"garbage",
+    ] {
+        let (port, bind_seen) = start_tls_liar(answer).await;
+        let house = House::at(vec![plain("127.0.0.1", port)], None, |settings| {
+            settings.ldap.as_mut().unwrap().start_tls = true;
+        })
+        .await;
+        house.turns_away("bob", "anything", StatusCode::SERVICE_UNAVAILABLE).await;
+        assert!(!bind_seen.load(Ordering::SeqCst), "{answer:x?}");
+        house.close().await;
+    }
+}

@@ -1,0 +1,62 @@
+//! TLS, and several servers.
+
+use http::StatusCode;
+
+use crate::house::{House, ldaps, plain};
+use crate::slapd::{Slapd, free_port};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ldaps_and_start_tls_verify_the_servers_name_and_authority() {
+    let Some(slapd) = Slapd::start() else { return };
+    for servers in [
+        vec![ldaps("localhost", slapd.tls_port)],
+        vec![ldaps("127.0.0.1", slapd.tls_port)],
+    ] {
+        let house = House::at(servers, Some(slapd.ca()), |_| {}).await;
+        house.lets_in("bob", "bob's password").await;
+        house.close().await;
+    }
+    let start_tls = |settings: &mut vestibule::config::Settings| settings.ldap.as_mut().unwrap().start_tls = true;
+    let house = House::at(vec![plain("localhost", slapd.port)], Some(slapd.ca()), start_tls).await;
+    house.lets_in("bob", "bob's password").await;
+    house.close().await;
+    // Another name than the certificate's, and an authority that nobody named.
+    let house = House::at(vec![ldaps("127.0.0.2", slapd.tls_port)], Some(slapd.ca()), |_| {}).await;
+    house
+        .turns_away("bob", "bob's password", StatusCode::SERVICE_UNAVAILABLE)
+        .await;
+    house.close().await;
+    let house = House::at(vec![ldaps("localhost", slapd.tls_port)], None, |_| {}).await;
+    house
+        .turns_away("bob", "bob's password", StatusCode::SERVICE_UNAVAILABLE)
+        .await;
+    house.close().await;
+    let house = House::at(vec![plain("localhost", slapd.port)], None, start_tls).await;
+    house
+        .turns_away("bob", "bob's password", StatusCode::SERVICE_UNAVAILABLE)
+        .await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_server_takes_over_and_all_down_is_nobodys_fault() {
+    let Some(mut slapd) = Slapd::start() else { return };
+    let servers = vec![plain("127.0.0.1", free_port()), plain("127.0.0.1", slapd.port)];
+    let house = House::at(servers, None, |settings| {
+        settings.ldap.as_mut().unwrap().failures = 1;
+        settings.ldap.as_mut().unwrap().failures_address = 1;
+    })
+    .await;
+    let (mut browser, answer) = house.sign_in("bob", "bob's password").await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    slapd.stop();
+    for _ in 0..3 {
+        house
+            .turns_away("ann", "ann's password", StatusCode::SERVICE_UNAVAILABLE)
+            .await;
+    }
+    assert_eq!(browser.get("/page").await.body, "the app", "sessions go on");
+    slapd.run();
+    house.lets_in("ann", "ann's password").await;
+    house.close().await;
+}
