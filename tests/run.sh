@@ -33,6 +33,8 @@ install_packages() {
     has chromium || missing+=(chromium)
     [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
     [ -n "$(postgres_bin)" ] || missing+=(postgresql)
+    [ -x /usr/sbin/slapd ] || missing+=(slapd)
+    has ldapadd || missing+=(ldap-utils)
     has node || missing+=(nodejs)
     has npm || missing+=(npm)
     has go || missing+=(golang-go)
@@ -109,6 +111,9 @@ cargo clippy --locked --all-targets -- -D warnings
 
 say "tests"
 start_postgres
+# The tests start it themselves, each one its own, as a user that is not root.
+[ -x /usr/sbin/slapd ] || die "slapd can't be had"
+export VESTIBULE_TEST_SLAPD=/usr/sbin/slapd
 cargo test --locked
 
 say "end to end"

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::output::{self, to_stdout};
@@ -12,13 +13,14 @@ use super::{CommandError, on_a_runtime};
 use crate::config::{self, Database, Loaded, Problems, SecretKeys, Settings};
 use crate::directory;
 use crate::gateway;
+use crate::sign_in::ldap;
 use crate::sign_in::oidc::{Finding, probe};
 use crate::store::{Store, StoreError};
 
 /// How long the upstream may take to say anything.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(super) fn run(file: Option<&Path>, json: bool) -> ExitCode {
+pub(super) fn run(file: Option<&Path>, json: bool, ldap_user: Option<&str>) -> ExitCode {
     let loaded = match config::load(config::process_environment(), file) {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -31,7 +33,10 @@ pub(super) fn run(file: Option<&Path>, json: bool) -> ExitCode {
     let told = on_a_runtime(async {
         let mut report = Report::default();
         about(&loaded, &mut report);
-        try_provider(&loaded.settings, &mut report).await;
+        if loaded.settings.oidc.is_some() {
+            try_provider(&loaded.settings, &mut report).await;
+        }
+        try_directory(&loaded.settings, ldap_user, &mut report).await;
         let folder_is_there = try_database(&loaded.settings, &mut report).await;
         try_secret_keys(&loaded.settings, folder_is_there, &mut report);
         try_upstream(&loaded.settings, &mut report).await;
@@ -107,6 +112,64 @@ async fn try_provider(settings: &Settings, report: &mut Report) {
         of: "provider",
         outcome,
     });
+}
+
+async fn try_directory(settings: &Settings, ldap_user: Option<&str>, report: &mut Report) {
+    let Some(ldap) = &settings.ldap else {
+        if ldap_user.is_some() {
+            report.trials.push(Trial {
+                of: "directory",
+                outcome: Err("no directory is set: LOCAL_LDAP_ADDRESS".to_owned()),
+            });
+        }
+        return;
+    };
+    if !ldap.login {
+        let note = "nobody signs in with the directory yet: LOCAL_LDAP_LOGIN=true lets them";
+        report.notes.push(note.to_owned());
+    }
+    report.notes.push(
+        "the directory is not asked again about live sessions: who is removed there stays signed in until the session ends"
+            .to_owned(),
+    );
+    let password = ldap_user.map(|_| read_password());
+    let password = match password.transpose() {
+        Ok(password) => password,
+        Err(error) => {
+            report.trials.push(Trial {
+                of: "directory",
+                outcome: Err(format!("the password could not be read: {error}")),
+            });
+            return;
+        }
+    };
+    let steps = ldap::probe(ldap, settings, ldap_user.zip(password.as_ref())).await;
+    let trials = steps.into_iter().map(|outcome| Trial {
+        of: "directory",
+        outcome,
+    });
+    report.trials.extend(trials);
+}
+
+/// One line of standard input; on a terminal it is asked for and not shown.
+fn read_password() -> std::io::Result<SecretString> {
+    use std::io::IsTerminal as _;
+    let hidden = std::io::stdin().is_terminal();
+    // There is no safe call for it in the standard library; stty is on every system that has terminals.
+    let echo = |word: &str| std::process::Command::new("stty").arg(word).status();
+    if hidden {
+        output::to_stderr("password:");
+        echo("-echo")?;
+    }
+    let mut line = String::new();
+    let read = std::io::stdin().read_line(&mut line);
+    if hidden {
+        echo("echo")?;
+    }
+    read?;
+    let end = line.trim_end_matches(['\n', '\r']).len();
+    line.truncate(end);
+    Ok(SecretString::from(line))
 }
 
 /// Says whether there is a folder in which the key can be made.

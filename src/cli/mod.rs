@@ -40,8 +40,12 @@ struct Arguments {
 enum Command {
     /// Run the gateway until SIGTERM or SIGINT (the default)
     Serve,
-    /// Print the configuration and try provider, database and upstream
-    Check,
+    /// Print the configuration and try provider, directory, database and upstream
+    Check {
+        /// Show step by step what this person's sign-in with the directory would do; asks for the password
+        #[arg(long, value_name = "NAME")]
+        ldap_user: Option<String>,
+    },
     /// Manage people, also while the gateway runs
     #[command(subcommand)]
     Users(users::Command),
@@ -75,7 +79,7 @@ pub fn main() -> ExitCode {
     let file = arguments.config.as_deref();
     match arguments.command {
         None | Some(Command::Serve) => start(arguments.config),
-        Some(Command::Check) => check::run(file, arguments.json),
+        Some(Command::Check { ldap_user }) => check::run(file, arguments.json, ldap_user.as_deref()),
         Some(Command::Users(command)) => {
             with_store(file, async |_, store| users::run(command, store, arguments.json).await)
         }

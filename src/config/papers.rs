@@ -258,6 +258,8 @@ mod tests {
             .collect();
         assert!(on.len() > 40, "{on:?}");
         fs::write(&file, on.join("\n")).unwrap();
-        crate::config::load([], Some(&file)).unwrap();
+        // Secrets are not in the example; an account without one is refused.
+        let password = [("LOCAL_LDAP_BIND_PW".to_owned(), "secret".to_owned())];
+        crate::config::load(password, Some(&file)).unwrap();
     }
 }

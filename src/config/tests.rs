@@ -136,7 +136,7 @@ fn every_problem_is_told_at_once() {
         ("VESTIBULE_DATABASE_URL", "postgres://u:canary@h/d"),
         ("VESTIBULE_PUBLIC_PATHS", "/*,/ok,/a%2f"),
         ("SESSION_LENGTH", "forever"),
-        ("LOCAL_LDAP_LOGIN", "true"),
+        ("LOCAL_RESTORE", "true"),
         ("VESTIBULE_THREADS", "0"),
     ]) else {
         panic!("that was taken");
