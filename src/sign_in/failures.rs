@@ -56,7 +56,7 @@ impl Failures {
     }
 
     /// Takes a place for a try from an address.
-    pub(super) fn from_address(&self, client: IpAddr, now: UnixTime) -> Result<Place<'_>, TooMany> {
+    pub(super) fn at_address(&self, client: IpAddr, now: UnixTime) -> Result<Place<'_>, TooMany> {
         take(&self.addresses, address(client), self.per_address, now)
     }
 
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn addresses_are_counted_and_ipv6_by_its_network() {
         let failures = Failures::new(100, 1);
-        let from = |text: &str| failures.from_address(text.parse().unwrap(), NOW).map(drop);
+        let from = |text: &str| failures.at_address(text.parse().unwrap(), NOW).map(drop);
         assert_eq!(from("192.0.2.1"), Ok(()));
         assert!(from("::ffff:192.0.2.1").is_err());
         assert_eq!(from("192.0.2.2"), Ok(()));

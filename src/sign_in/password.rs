@@ -15,7 +15,7 @@ use unicode_normalization::UnicodeNormalization as _;
 use super::answers::{Form, Notice, with_cookies};
 use super::attempt::{Attempt, Found as Attempted};
 use super::failures::{Failures, Place, TooMany, Whose};
-use super::ldap::{Allowed, Directory, Found, ISSUER, Obstacle, Password, Person, Unusable};
+use super::ldap::{Allowed, Directory, Found, ISSUER, Obstacle, Password, Person, PersonGroups, Unusable};
 use super::provision::{self, Way};
 use super::{SignIn, Visit};
 use crate::clock::UnixTime;
@@ -23,7 +23,7 @@ use crate::directory;
 use crate::telemetry::{SignInOutcome, audit, metrics};
 
 /// Before this nobody hears that it was wrong: whether there is such a person does not show in the time it takes.
-const FLOOR: Duration = Duration::from_millis(1_000);
+const FLOOR: Duration = Duration::from_secs(1);
 /// Longer is nobody's password.
 const LONGEST: usize = 4_096;
 /// For all of it, whatever servers do.
@@ -138,6 +138,19 @@ pub(super) async fn answer(sign_in: &SignIn, visit: &Visit, now: UnixTime) -> Re
             return sign_in.answers.store_away(&unavailable, visit);
         }
     }
+    enter(sign_in, ldap, &person, &groups, &attempt, visit, now).await
+}
+
+/// From somebody whose password it was to a session, if the rules let them in.
+async fn enter(
+    sign_in: &SignIn,
+    ldap: &Ldap,
+    person: &Person,
+    groups: &PersonGroups,
+    attempt: &Attempt,
+    visit: &Visit,
+    now: UnixTime,
+) -> Response<Bytes> {
     let rules = sign_in.entry.load_full();
     let stored = match directory::address_of(&sign_in.store, ISSUER, &person.subject).await {
         Ok(stored) => stored,
@@ -146,14 +159,14 @@ pub(super) async fn answer(sign_in: &SignIn, visit: &Visit, now: UnixTime) -> Re
             return sign_in.answers.store_away(&error, visit);
         }
     };
-    let arrival = ldap.directory.arrival(&person, &groups, stored.as_ref());
+    let arrival = ldap.directory.arrival(person, groups, stored.as_ref());
     if groups.allowed != Allowed::Yes {
         let reason = if groups.allowed == Allowed::No {
             "in no group of LOCAL_LDAP_GROUP_ALLOW_LIST"
         } else {
             "the groups could not be read whole, and LOCAL_LDAP_GROUP_ALLOW_LIST is set"
         };
-        refusal(reason, Some(&person), visit);
+        refusal(reason, Some(person), visit);
         metrics().sign_in(SignInOutcome::Refused);
         let response = sign_in.answers.not_in_group(reason, &attempt.return_to, visit);
         return with_cookies(response, sign_in.attempts.delete(&attempt.id));
@@ -186,7 +199,7 @@ impl From<Unusable> for Refusal {
     }
 }
 
-type Recognised = (Box<Person>, super::ldap::PersonGroups);
+type Recognised = (Box<Person>, PersonGroups);
 
 /// Who somebody is, by name and password. Each way out says what becomes of the places taken: only a wrong password or an
 /// unknown name keeps them.
@@ -204,7 +217,7 @@ async fn attempted(
     };
     let from_address = ldap
         .failures
-        .from_address(visit.client, now)
+        .at_address(visit.client, now)
         .map_err(|error| too_many(error, None))?;
     let found = match ldap.directory.find(login).await {
         Ok(found) => found,

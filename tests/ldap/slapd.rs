@@ -28,6 +28,7 @@ impl Slapd {
     }
 
     /// With more lines in its configuration, before the database.
+    #[expect(clippy::disallowed_methods, reason = "the gateway's settings are not concerned")]
     pub fn with(global: &str) -> Option<Self> {
         let Some(program) = std::env::var_os("VESTIBULE_TEST_SLAPD") else {
             eprintln!("VESTIBULE_TEST_SLAPD is not set: nothing is tried against a real directory");

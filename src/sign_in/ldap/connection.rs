@@ -174,11 +174,9 @@ impl Connection {
             }
         })?;
         match result.map(|result| (result.rc, result.text)) {
-            // We stopped asking.
-            None => Ok(Answer { entries, cut: true }),
             Some((0, _)) => Ok(Answer { entries, cut: false }),
-            // A limit of time, of size, or the administrator's.
-            Some((3 | 4 | 11, _)) => Ok(Answer { entries, cut: true }),
+            // We stopped asking; or a limit of time, of size, or the administrator's.
+            None | Some((3 | 4 | 11, _)) => Ok(Answer { entries, cut: true }),
             Some((code, text)) => Err(Unusable::Search {
                 server: Arc::clone(&self.server),
                 base: base.to_owned(),

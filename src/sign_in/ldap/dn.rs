@@ -164,7 +164,7 @@ fn value(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 
 fn pairs(digits: &[u8]) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     digits
@@ -238,7 +238,7 @@ mod tests {
 
         #[test]
         fn an_escaped_value_is_one_value(value in "\\PC{1,20}") {
-            let escaped: String = value.bytes().map(|byte| format!("\\{byte:02x}")).collect();
+            let escaped = value.bytes().map(|byte| format!("\\{byte:02x}")).collect::<Vec<_>>().concat();
             let text = format!("cn={escaped},dc=x");
             prop_assert_eq!(first_value(&text), Some(value));
             prop_assert!(Dn::parse(&text).unwrap().is_under(&Dn::parse("dc=x").unwrap()));

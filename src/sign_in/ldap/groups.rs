@@ -60,18 +60,16 @@ impl Groups {
     /// Whether one of them is on the list. A bare name means a group under `base` only: a name is not given away elsewhere
     /// in the tree.
     pub(super) fn are_allowed(&self, list: &[String], base: Option<&Dn>) -> bool {
-        list.iter().any(|allowed| match Dn::parse(allowed) {
-            Some(dn) => self.entries.contains_key(&dn),
-            None => {
-                let wanted = folded(allowed);
-                let named = |written: &str| first_value(written).is_some_and(|name| folded(&name) == wanted);
-                !wanted.is_empty()
-                    && (self.values.iter().any(|value| folded(value) == wanted)
-                        || self
-                            .entries
-                            .iter()
-                            .any(|(dn, written)| base.is_some_and(|base| dn.is_under(base)) && named(written)))
+        list.iter().any(|allowed| {
+            if let Some(dn) = Dn::parse(allowed) {
+                return self.entries.contains_key(&dn);
             }
+            let wanted = folded(allowed);
+            let named = |written: &str| first_value(written).is_some_and(|name| folded(&name) == wanted);
+            let counts = |dn: &Dn| base.is_some_and(|base| dn.is_under(base));
+            !wanted.is_empty()
+                && (self.values.iter().any(|value| folded(value) == wanted)
+                    || self.entries.iter().any(|(dn, written)| counts(dn) && named(written)))
         })
     }
 }
@@ -105,11 +103,17 @@ pub(super) async fn of(
         let mut whose = vec![person.dn.clone()];
         whose.extend(groups.entries.values().cloned());
         for some in whose.chunks(AT_ONCE) {
-            let parts: String = some
+            let parts: Vec<String> = some
                 .iter()
                 .map(|dn| format!("(member:{IN_CHAIN}:={})", escaped(dn.as_bytes())))
                 .collect();
-            look(connection, &settings.base_dn, &format!("(|{parts})"), &mut groups).await?;
+            look(
+                connection,
+                &settings.base_dn,
+                &format!("(|{})", parts.concat()),
+                &mut groups,
+            )
+            .await?;
         }
     } else {
         groups.cut |= attribute_cut;
@@ -127,7 +131,7 @@ async fn climb(connection: &mut Connection, base: &str, groups: &mut Groups) -> 
             return Ok(());
         }
         let some: Vec<String> = waiting.drain(..waiting.len().min(AT_ONCE)).collect();
-        let parts: String = some
+        let parts: Vec<String> = some
             .iter()
             .map(|dn| {
                 let dn = escaped(dn.as_bytes());
@@ -135,7 +139,7 @@ async fn climb(connection: &mut Connection, base: &str, groups: &mut Groups) -> 
             })
             .collect();
         let known = groups.entries.len();
-        look(connection, base, &format!("(|{parts})"), groups).await?;
+        look(connection, base, &format!("(|{})", parts.concat()), groups).await?;
         if groups.entries.len() > known {
             let new = groups.entries.iter().filter(|(dn, _)| !asked.contains(dn));
             let new: Vec<(Dn, String)> = new.map(|(dn, written)| (dn.clone(), written.clone())).collect();

@@ -135,13 +135,16 @@ fn email(entry: &Entry, settings: &Ldap, stored: Option<&EmailAddress>) -> Claim
 
 /// As Windows writes a GUID: the first three groups from the lowest byte up. Sixteen bytes, also when they look like text.
 fn guid(bytes: &[u8]) -> Option<String> {
-    let [a, b, c, d, e, f, g, h, rest @ ..] = <&[u8; 16]>::try_from(bytes).ok()?;
+    let bytes = <&[u8; 16]>::try_from(bytes).ok()?;
+    let (first, rest) = bytes.split_first_chunk::<4>()?;
+    let (second, rest) = rest.split_first_chunk::<2>()?;
+    let (third, rest) = rest.split_first_chunk::<2>()?;
     let (clock, node) = rest.split_at_checked(2)?;
     Some(format!(
-        "{}-{}-{}-{}-{}",
-        hex(&[*d, *c, *b, *a]),
-        hex(&[*f, *e]),
-        hex(&[*h, *g]),
+        "{:08x}-{:04x}-{:04x}-{}-{}",
+        u32::from_le_bytes(*first),
+        u16::from_le_bytes(*second),
+        u16::from_le_bytes(*third),
         hex(clock),
         hex(node)
     ))
