@@ -109,7 +109,7 @@ pub async fn forward(
         biased;
         answer = sent => answer,
         // An upload need not end, and has no answer yet that would be cut.
-        () = exchange.cut() => Err(Cause::NoSession { sign_in: super::own::LOGIN_PATH.to_owned() }),
+        () = exchange.cut() => Err(Cause::SessionEnded { sign_in: super::own::LOGIN_PATH.to_owned() }),
     };
     exchange.upstream_took(started.elapsed());
     let (answer, connection) = match answer {

@@ -24,6 +24,11 @@ pub enum Cause {
         /// Where a person signs in.
         sign_in: String,
     },
+    /// The session ended while its request was on its way to the app, which may have begun on it.
+    SessionEnded {
+        /// Where a person signs in.
+        sign_in: String,
+    },
     /// Begun by another site.
     CrossSite,
     /// Sent to a name that is not ours.
@@ -49,7 +54,7 @@ impl Cause {
         match self {
             Self::Refused(Refusal::Method) | Self::NotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Refused(_) | Self::CookieConflict { .. } => StatusCode::BAD_REQUEST,
-            Self::NoSession { .. } => StatusCode::UNAUTHORIZED,
+            Self::NoSession { .. } | Self::SessionEnded { .. } => StatusCode::UNAUTHORIZED,
             Self::CrossSite => StatusCode::FORBIDDEN,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -72,6 +77,11 @@ impl Cause {
             Self::NoSession { .. } => (
                 "Please sign in",
                 "Nothing was sent. Sign in, then send it again.".to_owned(),
+            ),
+            Self::SessionEnded { .. } => (
+                "Your session ended",
+                "It ended while this was being sent. Sign in, and see what has arrived before you send it again."
+                    .to_owned(),
             ),
             Self::CrossSite => (
                 "Not from here",
@@ -113,7 +123,7 @@ pub fn answer(cause: &Cause, asker: Asker, realm: &str, request_id: &str, pages:
         Asker::Page | Asker::Navigation => {
             let sign_in;
             let links: &[(&str, &str)] = match cause {
-                Cause::NoSession { sign_in: href } => {
+                Cause::NoSession { sign_in: href } | Cause::SessionEnded { sign_in: href } => {
                     sign_in = [("Sign in", href.as_str())];
                     &sign_in
                 }
@@ -133,7 +143,7 @@ pub fn answer(cause: &Cause, asker: Asker, realm: &str, request_id: &str, pages:
     };
     let headers = response.headers_mut();
     match cause {
-        Cause::NoSession { .. } => {
+        Cause::NoSession { .. } | Cause::SessionEnded { .. } => {
             if let Ok(challenge) = HeaderValue::from_str(&format!("Bearer realm=\"{realm}\"")) {
                 headers.insert(WWW_AUTHENTICATE, challenge);
             }
