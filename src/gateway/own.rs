@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, COOKIE};
+use http::header::{CONTENT_TYPE, COOKIE, USER_AGENT};
 use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -150,6 +150,8 @@ async fn visit(
         .headers()
         .get(SEC_FETCH_DEST)
         .is_some_and(|dest| dest != "document" && dest != "empty");
+    let user_agent = request.headers().get(USER_AGENT);
+    let user_agent = user_agent.map(|sent| String::from_utf8_lossy(sent.as_bytes()).into_owned());
     let method = request.method().clone();
     let query = request.parts.uri.query().map(str::to_owned);
     let is_form = method == Method::POST
@@ -174,6 +176,7 @@ async fn visit(
         device_cookie,
         session,
         client: asking.client,
+        user_agent,
         cross_site,
         embedded,
         request_id: Arc::from(asking.id.as_str()),

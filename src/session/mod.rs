@@ -12,6 +12,7 @@ mod sessions;
 mod tests;
 mod token;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,6 +76,17 @@ pub struct NewSession {
     pub id_token: Option<SecretString>,
     /// Kept sealed.
     pub refresh_token: Option<SecretString>,
+    /// From where, so that people know their sessions again.
+    pub from: Device,
+}
+
+/// What is known of where somebody signs in; believed for nothing, shown only.
+#[derive(Clone, Debug, Default)]
+pub struct Device {
+    /// `User-Agent` as the browser sent it; a beginning of it is kept.
+    pub user_agent: Option<String>,
+    /// The browser's address.
+    pub address: Option<IpAddr>,
 }
 
 /// Why no session was begun.
@@ -103,7 +115,7 @@ pub struct ProviderTokens {
     pub refresh_token: Option<SecretString>,
 }
 
-/// A session as `vestibule sessions list` shows it.
+/// A session as `vestibule sessions list` and the console show it.
 #[derive(Clone, Debug)]
 pub struct Listed {
     /// The public id.
@@ -118,6 +130,10 @@ pub struct Listed {
     pub expires: UnixTime,
     /// The last request, to the minute.
     pub last_seen: UnixTime,
+    /// `User-Agent` at sign-in, as it was sent.
+    pub user_agent: Option<String>,
+    /// The address at sign-in.
+    pub address: Option<String>,
     /// `oidc`, `ldap` or `restore`.
     pub method: &'static str,
 }

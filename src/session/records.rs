@@ -3,7 +3,7 @@
 use super::{Listed, Unavailable};
 use crate::clock::UnixTime;
 use crate::person::UserId;
-use crate::store::{ChangeKind, Store, StoreError};
+use crate::store::{ChangeKind, SessionWithUser, Store, StoreError};
 use crate::telemetry::audit::{self, Kind};
 
 /// Live sessions, newest first, of one person or of all.
@@ -11,12 +11,17 @@ use crate::telemetry::audit::{self, Kind};
 /// # Errors
 /// If the store does not answer.
 pub async fn list(store: &Store, of: Option<&UserId>, now: UnixTime) -> Result<Vec<Listed>, Unavailable> {
-    let rows = store.reading().await?.sessions(now).await?;
+    let mut reading = store.reading().await?;
+    let rows = match of {
+        Some(user) => reading.sessions_of(user, now).await?,
+        None => reading.sessions(now).await?,
+    };
+    Ok(listed(rows)?)
+}
+
+fn listed(rows: Vec<SessionWithUser>) -> Result<Vec<Listed>, StoreError> {
     let mut listed = Vec::with_capacity(rows.len());
-    for row in rows
-        .into_iter()
-        .filter(|row| of.is_none_or(|user| *user == row.user.id))
-    {
+    for row in rows {
         listed.push(Listed {
             method: method_of(&row.session.method)?,
             sid: row.session.sid,
@@ -25,6 +30,8 @@ pub async fn list(store: &Store, of: Option<&UserId>, now: UnixTime) -> Result<V
             created: row.session.created,
             expires: row.session.expires,
             last_seen: row.session.last_seen,
+            user_agent: row.session.user_agent,
+            address: row.session.address,
         });
     }
     Ok(listed)

@@ -28,6 +28,8 @@ const REPLACED: i64 = 30;
 const PATIENCE_WITH_STORE: i64 = 60;
 /// More groups than this (bytes of JSON) serve nobody: an assertion holds 6 kB.
 const LONGEST_GROUPS: usize = 16 * 1024;
+/// Characters of a `User-Agent` that are kept.
+const LONGEST_USER_AGENT: usize = 256;
 const ID_TOKEN: &str = "id token";
 const REFRESH_TOKEN: &str = "refresh token";
 
@@ -328,6 +330,8 @@ impl Sessions {
             auth_time: json(new.auth_time).map_err(written)?,
             id_token,
             refresh_token,
+            user_agent: new.from.user_agent.as_deref().and_then(shown),
+            address: new.from.address.map(|address| address.to_string()),
             sid,
         })
     }
@@ -353,6 +357,16 @@ impl fmt::Debug for Sessions {
 
 fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// What is kept of text that is only shown: a bounded beginning, without controls.
+fn shown(text: &str) -> Option<String> {
+    let kept: String = text
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(LONGEST_USER_AGENT)
+        .collect();
+    (!kept.is_empty()).then_some(kept)
 }
 
 /// The first groups, as many as may serve; and whether that is not all.

@@ -119,6 +119,7 @@ async fn new_session(store: &Store, subject: &str) -> NewSession {
         provider_sid: Some("provider's".to_owned()),
         id_token: Some("raw.id.token".into()),
         refresh_token: None,
+        from: Device::default(),
     }
 }
 
@@ -618,6 +619,28 @@ async fn five_thousand_groups_are_cut_and_it_is_said() {
         assert!(session.claims().groups_truncated);
         assert!(session.claims().groups.len() < 2000);
         session.headers(&gateway.keys, NOW).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_know_their_sessions_again_by_a_bounded_word_on_the_device() {
+    for place in places().await {
+        let gateway = Gateway::start(&place, RULES).await;
+        let new = NewSession {
+            from: Device {
+                user_agent: Some(format!("Browser\n\u{1b}[2J{}", "x".repeat(9000))),
+                address: Some([192, 0, 2, 7].into()),
+            },
+            ..new_session(&gateway.store, "ann").await
+        };
+        let user = new.user.clone();
+        gateway.sessions.begin(new, None, NOW).await.unwrap();
+        gateway.sign_in("bob").await;
+        let listed = list(&gateway.store, Some(&user), NOW).await.unwrap();
+        assert_eq!(listed.len(), 1, "only hers");
+        let kept = listed[0].user_agent.as_deref().unwrap();
+        assert!(kept.starts_with("Browser[2Jxxx") && kept.len() == 256, "{kept:?}");
+        assert_eq!(listed[0].address.as_deref(), Some("192.0.2.7"));
     }
 }
 

@@ -60,6 +60,8 @@ pub struct Visit {
     pub session: Option<Arc<Session>>,
     /// The browser's address, forwarding headers from trusted proxies considered.
     pub client: IpAddr,
+    /// `User-Agent`, as it was sent.
+    pub user_agent: Option<String>,
     /// `Sec-Fetch-Site` is `cross-site` or `same-site`, or `Origin` is there and not ours (`null` included).
     pub cross_site: bool,
     /// `Sec-Fetch-Dest` says that a page loads this as a part of itself: a picture, a script, a frame.

@@ -9,7 +9,7 @@ use super::{SignIn, Visit, cookies};
 use crate::clock::UnixTime;
 use crate::config::EntryRules;
 use crate::directory::{self, Admitted, Arrival, ClaimedEmail, How, Refused};
-use crate::session::{CannotBegin, NewSession};
+use crate::session::{CannotBegin, Device, NewSession};
 use crate::telemetry::{SignInOutcome, audit, metrics};
 
 /// By which way somebody comes, and what the session keeps of it.
@@ -78,6 +78,10 @@ pub(super) async fn admit(
         provider_sid,
         id_token,
         refresh_token,
+        from: Device {
+            user_agent: visit.user_agent.clone(),
+            address: Some(visit.client),
+        },
     };
     let replaces = visit.session_cookie.as_deref().map(str::as_bytes);
     match sign_in.sessions.begin(new, replaces, now).await {

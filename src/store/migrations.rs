@@ -6,7 +6,7 @@ use crate::seal;
 
 /// Each brings the database from the version that is its index to the next. Never changed once released: a new one is
 /// added behind.
-const STEPS: &[&str] = &[FIRST];
+const STEPS: &[&str] = &[FIRST, DEVICES];
 
 /// Times are Unix seconds, truth is 0 or 1: the one type of number that both databases spell alike.
 const FIRST: &str = "
@@ -79,6 +79,12 @@ CREATE TABLE changes (
     PRIMARY KEY (feed, part)
 );
 CREATE INDEX changes_by_age ON changes (at);
+";
+
+/// From where somebody signed in, so that people know their sessions again.
+const DEVICES: &str = "
+ALTER TABLE sessions ADD COLUMN user_agent TEXT;
+ALTER TABLE sessions ADD COLUMN address TEXT;
 ";
 
 impl Store {

@@ -29,6 +29,8 @@ pub(crate) struct SessionRow {
     pub(crate) id_token: Option<Vec<u8>>,
     /// Sealed under the `sid`.
     pub(crate) refresh_token: Option<Vec<u8>>,
+    pub(crate) user_agent: Option<String>,
+    pub(crate) address: Option<String>,
 }
 
 /// A session and its user.
@@ -56,6 +58,8 @@ impl SessionRow {
             auth_time: row.get("auth_time")?,
             id_token: row.get("id_token")?,
             refresh_token: row.get("refresh_token")?,
+            user_agent: row.get("user_agent")?,
+            address: row.get("address")?,
         })
     }
 
@@ -72,7 +76,8 @@ macro_rules! select_sessions {
     ($rest:literal) => {
         concat!(
             "SELECT users.*, sessions.created AS session_created, token_hash, sid, user_id, expires, last_seen, method, ",
-            "issuer, subject, provider_sid, provider_groups, groups_truncated, amr, auth_time, id_token, refresh_token ",
+            "issuer, subject, provider_sid, provider_groups, groups_truncated, amr, auth_time, id_token, refresh_token, ",
+            "user_agent, address ",
             "FROM sessions JOIN users ON users.id = sessions.user_id ",
             $rest
         )
@@ -100,6 +105,17 @@ impl Reading {
     pub(crate) async fn sessions(&mut self, now: UnixTime) -> Result<Vec<SessionWithUser>, StoreError> {
         let sql = select_sessions!("WHERE expires > $1 ORDER BY sessions.created DESC, sid");
         let rows = self.link.rows(sql, &[now.0.into()]).await?;
+        rows.iter().map(SessionRow::read_with_user).collect()
+    }
+
+    /// Those of one person, newest first.
+    pub(crate) async fn sessions_of(
+        &mut self,
+        user: &UserId,
+        now: UnixTime,
+    ) -> Result<Vec<SessionWithUser>, StoreError> {
+        let sql = select_sessions!("WHERE user_id = $1 AND expires > $2 ORDER BY sessions.created DESC, sid");
+        let rows = self.link.rows(sql, &[user.as_str().into(), now.0.into()]).await?;
         rows.iter().map(SessionRow::read_with_user).collect()
     }
 
@@ -168,8 +184,9 @@ impl Writing {
 impl Change {
     pub(crate) async fn insert_session(&mut self, row: &SessionRow) -> Result<(), StoreError> {
         let sql = "INSERT INTO sessions (token_hash, sid, user_id, created, expires, last_seen, method, issuer, subject, \
-                   provider_sid, provider_groups, groups_truncated, amr, auth_time, id_token, refresh_token) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+                   provider_sid, provider_groups, groups_truncated, amr, auth_time, id_token, refresh_token, user_agent, \
+                   address) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
         let values = [
             row.token_hash.as_slice().into(),
             row.sid.as_str().into(),
@@ -187,6 +204,8 @@ impl Change {
             row.auth_time.as_deref().into(),
             row.id_token.as_deref().into(),
             row.refresh_token.as_deref().into(),
+            row.user_agent.as_deref().into(),
+            row.address.as_deref().into(),
         ];
         self.link.execute(sql, &values).await.map(drop)
     }

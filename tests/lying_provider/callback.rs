@@ -382,6 +382,7 @@ fn visit(browser: &Browser<'_>, fields: &[(String, String)]) -> Visit {
         attempt_cookies: browser.jar.clone().into_iter().collect(),
         session: None,
         client: [127, 0, 0, 1].into(),
+        user_agent: None,
         cross_site: true,
         embedded: false,
         request_id: "test".into(),

@@ -381,6 +381,7 @@ async fn sign_in(settings: &Settings, instance: &Instance, email: &str, now: Uni
         provider_sid: None,
         id_token: None,
         refresh_token: None,
+        from: vestibule::session::Device::default(),
     };
     let (token, _) = instance.sessions().begin(new, None, now).await.unwrap();
     format!("{}={}", settings.public.cookie_name(), token.cookie_value())
