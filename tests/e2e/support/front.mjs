@@ -1,18 +1,16 @@
 // nginx with a test certificate: ends TLS in front of the gateway, as load balancers do.
 
-import { execFileSync, spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import tls from 'node:tls';
 
+import { makeCertificate } from './certificate.mjs';
 import { until } from './net.mjs';
 
 export async function startFront(gateway) {
   const at = (name) => path.join(gateway.folder, name);
-  execFileSync('openssl', [
-    ...'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost'.split(' '),
-    ...['-addext', 'subjectAltName=DNS:localhost', '-keyout', at('front.key'), '-out', at('front.pem')],
-  ], { stdio: 'ignore' });
+  const { cert, key, pem: ca } = makeCertificate(gateway.folder, 'front');
   writeFileSync(at('nginx.conf'), `
     daemon off;
     pid ${at('nginx.pid')};
@@ -26,8 +24,8 @@ export async function startFront(gateway) {
       large_client_header_buffers 8 32k;
       server {
         listen 127.0.0.1:${gateway.publicPort} ssl;
-        ssl_certificate ${at('front.pem')};
-        ssl_certificate_key ${at('front.key')};
+        ssl_certificate ${cert};
+        ssl_certificate_key ${key};
         location / {
           proxy_pass http://127.0.0.1:${gateway.port};
           proxy_http_version 1.1;
@@ -45,7 +43,6 @@ export async function startFront(gateway) {
   let log = '';
   nginx.stderr.on('data', (text) => (log += text));
   const ended = new Promise((resolve) => nginx.on('exit', resolve));
-  const ca = readFileSync(at('front.pem'));
   await until('nginx', () => new Promise((resolve, reject) => {
     if (nginx.exitCode !== null) reject(new Error(`nginx ended:\n${log}`));
     const socket = tls.connect({ port: gateway.publicPort, host: '127.0.0.1', servername: 'localhost', ca });

@@ -5,6 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
+import { makeCertificate } from './certificate.mjs';
 import { freePort, until } from './net.mjs';
 import { CLIENT_SECRET } from './provider.mjs';
 
@@ -14,13 +15,14 @@ const BINARY = path.resolve(
 
 /**
  * A gateway that is set up, but not started: the provider needs its address first.
- * With `https` the public URL is that of a front that ends TLS (front.mjs).
+ * With `https` the public URL is that of a front that ends TLS (front.mjs), with `tls` it ends TLS itself.
  */
-export async function prepareGateway({ https = false } = {}) {
+export async function prepareGateway({ https = false, tls = false } = {}) {
   const folder = await mkdtemp(path.join(tmpdir(), 'vestibule-e2e-'));
   const [port, opsPort] = [await freePort(), await freePort()];
   const publicPort = https ? await freePort() : port;
-  const publicUrl = `${https ? 'https' : 'http'}://localhost:${publicPort}`;
+  const publicUrl = `${https || tls ? 'https' : 'http'}://localhost:${publicPort}`;
+  const certificate = tls ? makeCertificate(folder, 'gateway') : undefined;
   const env = {
     PATH: process.env.PATH,
     VESTIBULE_LISTEN: `127.0.0.1:${port}`,
@@ -29,13 +31,16 @@ export async function prepareGateway({ https = false } = {}) {
     VESTIBULE_DATABASE_URL: `sqlite:${folder}/vestibule.db`,
     OIDC_CLIENT_SECRET: CLIENT_SECRET,
     ...(https ? { VESTIBULE_TRUSTED_PROXIES: '127.0.0.1/32' } : {}),
+    ...(tls ? { VESTIBULE_TLS_CERT: certificate.cert, VESTIBULE_TLS_KEY: certificate.key } : {}),
   };
   let child;
   let log = '';
 
   const gateway = {
     publicUrl,
-    cookieName: `${https ? '__Host-vestibule' : 'vestibule'}-${publicPort}`,
+    cookieName: `${https || tls ? '__Host-vestibule' : 'vestibule'}-${publicPort}`,
+    /** Vouches for a gateway that ends TLS itself. */
+    ca: certificate?.pem,
     port,
     publicPort,
     ops: `http://127.0.0.1:${opsPort}`,

@@ -9,8 +9,8 @@ import { startProvider } from './provider.mjs';
 import { startUpstream } from './upstream.mjs';
 
 /** `client` is one of the provider's clients; those of the implicit flow set the method, too. */
-export async function startHouse({ client = 'code-es256', https = false, settings = {} } = {}) {
-  const gateway = await prepareGateway({ https });
+export async function startHouse({ client = 'code-es256', https = false, tls = false, settings = {} } = {}) {
+  const gateway = await prepareGateway({ https, tls });
   const provider = await startProvider({ publicUrl: gateway.publicUrl });
   const upstream = await startUpstream();
   let front;
@@ -19,7 +19,7 @@ export async function startHouse({ client = 'code-es256', https = false, setting
     provider,
     upstream,
     url: (path) => gateway.publicUrl + path,
-    newClient: () => new Client({ ca: front?.ca }),
+    newClient: () => new Client({ ca: front?.ca ?? gateway.ca }),
     async close() {
       await front?.close();
       await gateway.close();
