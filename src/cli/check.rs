@@ -298,10 +298,7 @@ async fn try_upstream(settings: &Settings, report: &mut Report) {
     let upstream = &settings.upstream;
     let outcome = match tokio::time::timeout(PATIENCE, gateway::probe(upstream, settings.ca_file.as_deref())).await {
         Ok(Ok(status)) => Ok(format!("{upstream} answers (status {})", status.as_u16())),
-        Ok(Err(error)) => Err(format!(
-            "{upstream}: {}; start the app, or put its address into VESTIBULE_UPSTREAM",
-            output::visible(&error)
-        )),
+        Ok(Err(error)) => Err(format!("{upstream}: {}", output::visible(&error))),
         Err(_) => Err(format!(
             "{upstream} does not answer within {} s; look whether the app is well, or put its address into \
              VESTIBULE_UPSTREAM",

@@ -105,7 +105,8 @@ impl Way {
 pub async fn probe(upstream: &config::Upstream, ca_file: Option<&Path>) -> Result<StatusCode, String> {
     let way = Way::new(upstream, ca_file).map_err(|error| error.to_string())?;
     let to = Upstream::new(way);
-    let mut connection = to.connect(false).await.map_err(|error| error.to_string())?;
+    let connected = to.connect(false).await;
+    let mut connection = connected.map_err(|error| format!("{error}; {}", error.advice()))?;
     let request = Request::head("/")
         .header(HOST, upstream.host())
         .header(USER_AGENT, "vestibule-check")
@@ -206,6 +207,17 @@ pub enum Unreachable {
     /// The connection failed at once.
     #[error("the connection failed at once: {0}")]
     Handshake(#[from] hyper::Error),
+}
+
+impl Unreachable {
+    /// What the operator can do.
+    fn advice(&self) -> &'static str {
+        let certificate = match self {
+            Self::Connect(error) => trust::advice(error),
+            Self::Timeout | Self::Handshake(_) => None,
+        };
+        certificate.unwrap_or("start the app, or put its address into VESTIBULE_UPSTREAM")
+    }
 }
 
 impl Upstream {

@@ -24,6 +24,7 @@ use super::entry::Entry;
 use super::wire;
 use crate::config::{LdapScheme, LdapServer};
 use crate::telemetry::metrics;
+use crate::trust;
 
 /// For the connection, TLS included.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -62,7 +63,10 @@ impl Connection {
         timeout(CONNECT, Self::connect(server, tls, start_tls, &name))
             .await
             .map_err(|_| not_reached(format!("no connection within {} s", CONNECT.as_secs())))?
-            .map_err(|error| not_reached(error.to_string()))
+            .map_err(|error| match trust::advice(&error) {
+                Some(advice) => not_reached(format!("{error} ({advice})")),
+                None => not_reached(error.to_string()),
+            })
     }
 
     async fn connect(

@@ -287,12 +287,10 @@ fn matcher(proxy: &ProviderProxy) -> Result<Option<Matcher>, CannotStart> {
     Ok(Some(Matcher::builder().https(url).no(proxy.no_proxy.clone()).build()))
 }
 
-fn tls_hint(error: &std::io::Error) -> &'static str {
-    if error.to_string().contains("UnknownIssuer") {
-        " (if its certificate is from an authority of your own, name that in VESTIBULE_CA_FILE)"
-    } else {
-        ""
-    }
+fn tls_hint(error: &std::io::Error) -> String {
+    trust::advice(error)
+        .map(|advice| format!(" ({advice})"))
+        .unwrap_or_default()
 }
 
 fn with_causes(error: &(dyn Error + 'static)) -> String {
