@@ -1,3 +1,5 @@
+// Refused: E0451 (fields of another module).
+
 use std::sync::Arc;
 
 use vestibule::gateway::{Permitted, StrictRequest};

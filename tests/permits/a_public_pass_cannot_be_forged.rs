@@ -1,3 +1,5 @@
+// Refused: E0451 (fields of another module).
+
 use vestibule::gateway::{PublicRequest, StrictRequest};
 
 fn forge(request: StrictRequest) -> PublicRequest {

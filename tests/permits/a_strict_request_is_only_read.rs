@@ -1,3 +1,5 @@
+// Refused: cannot construct `StrictRequest` with struct literal syntax due to private fields
+
 use http::Request;
 use hyper::body::Incoming;
 use vestibule::gateway::StrictRequest;
