@@ -68,7 +68,9 @@ impl Crates {
             let name = message["target"]["name"].as_str().unwrap_or_default();
             let library = message["filenames"].as_array().and_then(|files| {
                 let files = files.iter().filter_map(Value::as_str);
-                files.into_iter().find(|file| file.ends_with(".rlib"))
+                files
+                    .into_iter()
+                    .find(|file| Path::new(file).extension().is_some_and(|of| of == "rlib"))
             });
             if let Some(library) = library
                 && ["vestibule", "http", "hyper"].contains(&name)
