@@ -6,7 +6,7 @@ use http::header::{CACHE_CONTROL, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_CO
 use http::{HeaderValue, Response, StatusCode, header};
 
 use super::Visit;
-use super::ldap::{ISSUER, Obstacle, Unusable};
+use super::ldap::{ISSUER, NO_ID, Obstacle, Unusable};
 use super::login::{SOMEONE_ELSE, WITH_PROVIDER};
 use super::oidc::Failure;
 use super::provision::address;
@@ -164,6 +164,22 @@ impl Answers {
             &[("Sign in again", &login_location(return_to))],
             visit,
         ))
+    }
+
+    /// The directory shows nothing by which this person would be known again.
+    pub(super) fn without_id(&self, return_to: &str, visit: &Visit) -> Response<Bytes> {
+        tracing::error!(request_id = %visit.request_id, "refused: the entry shows no stable id: {NO_ID}");
+        let ask = format!("Whom to ask: an administrator of {}.", self.instance);
+        self.page(
+            StatusCode::FORBIDDEN,
+            "You would not be known again",
+            &[
+                "Your password is right, but the directory shows no lasting id of yours, and people are known by that here.",
+                &ask,
+            ],
+            &[("Try again", &login_location(return_to))],
+            visit,
+        )
     }
 
     /// Not in an allowed group of the directory.

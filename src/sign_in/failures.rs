@@ -71,18 +71,36 @@ impl Failures {
     }
 }
 
-/// A try's place. It counts as a wrong password unless it is given back.
+/// A try's place. It counts as a wrong password only if it is kept: a try that ended otherwise, or was broken off because
+/// the directory took too long, was none.
 #[derive(Debug)]
-#[must_use = "a place that is dropped counts"]
+#[must_use = "a place that is not kept does not count"]
 pub(super) struct Place<'a> {
     room: &'a Mutex<Room>,
     key: Key,
     at: UnixTime,
+    settled: bool,
 }
 
 impl Place<'_> {
-    /// It was no wrong password.
-    pub(super) fn give_back(self) {
+    /// It was a wrong password.
+    pub(super) fn keep(mut self) {
+        self.settled = true;
+    }
+
+    /// It was the right one: those before are forgotten.
+    pub(super) fn forget(mut self) {
+        self.settled = true;
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        room.places.remove(&self.key);
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if self.settled {
+            return;
+        }
         let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(times) = room.places.get_mut(&self.key) {
             if let Some(place) = times.iter().rposition(|time| *time == self.at) {
@@ -92,12 +110,6 @@ impl Place<'_> {
                 room.places.remove(&self.key);
             }
         }
-    }
-
-    /// It was the right one: those before are forgotten.
-    pub(super) fn forget(self) {
-        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
-        room.places.remove(&self.key);
     }
 }
 
@@ -159,7 +171,12 @@ fn take(room: &Mutex<Room>, key: Key, limit: usize, now: UnixTime) -> Result<Pla
     }
     times.push(now);
     drop(locked);
-    Ok(Place { room, key, at: now })
+    Ok(Place {
+        room,
+        key,
+        at: now,
+        settled: false,
+    })
 }
 
 fn key(parts: &[&str]) -> Key {
@@ -183,13 +200,13 @@ fn address(client: IpAddr) -> Key {
 
 #[cfg(test)]
 mod tests {
-    use super::{Failures, MOST_NAMES, TooMany, WINDOW, Whose};
+    use super::{Failures, MOST_NAMES, Place, TooMany, WINDOW, Whose};
     use crate::clock::UnixTime;
 
     const NOW: UnixTime = UnixTime(1_800_000_000);
 
     fn wrong(failures: &Failures, whose: Whose<'_>, now: UnixTime) -> Result<(), TooMany> {
-        failures.at(whose, now).map(drop)
+        failures.at(whose, now).map(Place::keep)
     }
 
     #[test]
@@ -211,11 +228,11 @@ mod tests {
         let bob = Whose::Person("b");
         let (first, second) = (failures.at(bob, NOW).unwrap(), failures.at(bob, NOW).unwrap());
         assert!(failures.at(bob, NOW).is_err());
-        first.give_back();
+        drop(first);
         let third = failures.at(bob, NOW).unwrap();
         assert!(failures.at(bob, NOW).is_err());
         third.forget();
-        drop(second);
+        second.keep();
         assert!(failures.at(bob, NOW).is_ok());
     }
 
@@ -231,7 +248,7 @@ mod tests {
     #[test]
     fn addresses_are_counted_and_ipv6_by_its_network() {
         let failures = Failures::new(100, 1);
-        let from = |text: &str| failures.at_address(text.parse().unwrap(), NOW).map(drop);
+        let from = |text: &str| failures.at_address(text.parse().unwrap(), NOW).map(Place::keep);
         assert_eq!(from("192.0.2.1"), Ok(()));
         assert!(from("::ffff:192.0.2.1").is_err());
         assert_eq!(from("192.0.2.2"), Ok(()));

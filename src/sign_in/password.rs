@@ -15,7 +15,7 @@ use unicode_normalization::UnicodeNormalization as _;
 use super::answers::{Form, Notice, with_cookies};
 use super::attempt::{Attempt, Found as Attempted};
 use super::failures::{Failures, Place, TooMany, Whose};
-use super::ldap::{Allowed, Directory, Found, ISSUER, Obstacle, Password, Person, PersonGroups, Unusable};
+use super::ldap::{self, Allowed, Directory, Found, ISSUER, Obstacle, Password, Person, PersonGroups, Unusable};
 use super::provision::{self, Way};
 use super::{SignIn, Visit};
 use crate::clock::UnixTime;
@@ -107,7 +107,7 @@ pub(super) async fn answer(sign_in: &SignIn, visit: &Visit, now: UnixTime) -> Re
 
     let begun = Instant::now();
     let tried = tokio::time::timeout(LIMIT, attempted(sign_in, ldap, &login, &password, visit, now)).await;
-    let (person, groups) = match tried {
+    let (person, subject, groups) = match tried {
         Ok(Ok(person)) => person,
         Ok(Err(Refusal::Wrong)) => {
             metrics().sign_in(SignInOutcome::WrongPassword);
@@ -122,6 +122,11 @@ pub(super) async fn answer(sign_in: &SignIn, visit: &Visit, now: UnixTime) -> Re
             metrics().sign_in(SignInOutcome::Refused);
             tokio::time::sleep_until(begun + FLOOR).await;
             return again(Notice::But(obstacle));
+        }
+        Ok(Err(Refusal::NoId)) => {
+            metrics().sign_in(SignInOutcome::Refused);
+            let response = sign_in.answers.without_id(&attempt.return_to, visit);
+            return with_cookies(response, sign_in.attempts.delete(&attempt.id));
         }
         Ok(Err(Refusal::Unusable(error))) => return sign_in.answers.directory_away(&error, &attempt.return_to, visit),
         Err(_) => {
@@ -138,28 +143,28 @@ pub(super) async fn answer(sign_in: &SignIn, visit: &Visit, now: UnixTime) -> Re
             return sign_in.answers.store_away(&unavailable, visit);
         }
     }
-    enter(sign_in, ldap, &person, &groups, &attempt, visit, now).await
+    let recognised = (person, subject, groups);
+    enter(sign_in, ldap, &recognised, &attempt, visit, now).await
 }
 
 /// From somebody whose password it was to a session, if the rules let them in.
 async fn enter(
     sign_in: &SignIn,
     ldap: &Ldap,
-    person: &Person,
-    groups: &PersonGroups,
+    (person, subject, groups): &Recognised,
     attempt: &Attempt,
     visit: &Visit,
     now: UnixTime,
 ) -> Response<Bytes> {
     let rules = sign_in.entry.load_full();
-    let stored = match directory::address_of(&sign_in.store, ISSUER, &person.subject).await {
+    let stored = match directory::address_of(&sign_in.store, ISSUER, subject).await {
         Ok(stored) => stored,
         Err(error) => {
             metrics().sign_in(SignInOutcome::StoreFailed);
             return sign_in.answers.store_away(&error, visit);
         }
     };
-    let arrival = ldap.directory.arrival(person, groups, stored.as_ref());
+    let arrival = ldap.directory.arrival(person, subject, groups, stored.as_ref());
     if groups.allowed != Allowed::Yes {
         let reason = if groups.allowed == Allowed::No {
             "in no group of LOCAL_LDAP_GROUP_ALLOW_LIST"
@@ -174,11 +179,7 @@ async fn enter(
     let response = provision::admit(sign_in, arrival, Way::Directory, &rules, &attempt.return_to, visit, now).await;
     let signed_in = response.status().is_redirection();
     let device = signed_in
-        .then(|| {
-            sign_in
-                .devices
-                .remember(visit.device_cookie.as_deref(), &person.subject)
-        })
+        .then(|| sign_in.devices.remember(visit.device_cookie.as_deref(), subject, now))
         .flatten();
     let response = with_cookies(response, device);
     with_cookies(response, sign_in.attempts.delete(&attempt.id))
@@ -190,6 +191,8 @@ enum Refusal {
     Wrong,
     TooMany(TooMany),
     But(Obstacle),
+    /// Their password, but the entry shows nothing by which it would be known again.
+    NoId,
     Unusable(Unusable),
 }
 
@@ -199,10 +202,11 @@ impl From<Unusable> for Refusal {
     }
 }
 
-type Recognised = (Box<Person>, PersonGroups);
+/// Somebody, their stable id, and their groups.
+type Recognised = (Box<Person>, String, PersonGroups);
 
-/// Who somebody is, by name and password. Each way out says what becomes of the places taken: only a wrong password or an
-/// unknown name keeps them.
+/// Who somebody is, by name and password. Only a wrong password or an unknown name keeps the places taken, and what came
+/// after too many of them: an address can't have the directory searched without end.
 async fn attempted(
     sign_in: &SignIn,
     ldap: &Ldap,
@@ -219,37 +223,28 @@ async fn attempted(
         .failures
         .at_address(visit.client, now)
         .map_err(|error| too_many(error, None))?;
-    let found = match ldap.directory.find(login).await {
-        Ok(found) => found,
-        Err(error) => {
-            from_address.give_back();
-            return Err(error.into());
-        }
-    };
+    let found = ldap.directory.find(login).await?;
     let Found::One(person) = found else {
         let reason = if matches!(found, Found::Several) {
             "several entries match the name"
         } else {
             "nobody has this name"
         };
-        ldap.failures
-            .at(Whose::Name(&folded(login)), now)
-            .map_err(|error| too_many(error, None))
-            .map(drop)?;
+        from_address.keep();
+        let at_name = ldap.failures.at(Whose::Name(&folded(login)), now);
+        at_name.map_err(|error| too_many(error, None))?.keep();
         refusal(reason, None, visit);
         return Err(Refusal::Wrong);
     };
-    let device = sign_in
-        .devices
-        .known_as(visit.device_cookie.as_deref(), &person.subject);
-    let whose = device.as_deref().map_or(Whose::Person(&person.subject), |device| {
-        Whose::Device(&person.subject, device)
-    });
+    let whom = person.counted_as();
+    let device = sign_in.devices.known_as(visit.device_cookie.as_deref(), &whom, now);
+    let whose = device
+        .as_deref()
+        .map_or(Whose::Person(&whom), |device| Whose::Device(&whom, device));
     let at_person = match ldap.failures.at(whose, now) {
         Ok(place) => place,
         Err(error) => {
-            // The password was not looked at.
-            from_address.give_back();
+            from_address.keep();
             return Err(too_many(error, Some(&person)));
         }
     };
@@ -264,34 +259,31 @@ async fn judge(
     at_person: Place<'_>,
     visit: &Visit,
 ) -> Result<Recognised, Refusal> {
-    let verdict = if password.expose_secret().len() > LONGEST || password.expose_secret().contains('\0') {
-        Ok(Password::Wrong("no directory has such a password".to_owned()))
+    let secret = password.expose_secret();
+    let verdict = if secret.len() > LONGEST || secret.contains('\0') || ldap::is_nothing(secret) {
+        Password::Wrong("no directory has such a password".to_owned())
     } else {
-        ldap.directory.verify(&person, password).await
+        ldap.directory.verify(&person, password).await?
     };
     match verdict {
-        Ok(Password::Right) => {
-            from_address.give_back();
-            at_person.forget();
-        }
-        Ok(Password::Wrong(reason)) => {
+        Password::Right => at_person.forget(),
+        Password::Wrong(reason) => {
+            from_address.keep();
+            at_person.keep();
             refusal(&reason, Some(&person), visit);
             return Err(Refusal::Wrong);
         }
-        Ok(Password::But(obstacle)) => {
-            from_address.give_back();
-            at_person.give_back();
+        Password::But(obstacle) => {
             refusal(&obstacle.to_string(), Some(&person), visit);
             return Err(Refusal::But(obstacle));
         }
-        Err(error) => {
-            from_address.give_back();
-            at_person.give_back();
-            return Err(error.into());
-        }
     }
+    let Some(subject) = person.subject.clone() else {
+        refusal("the entry shows no stable id", Some(&person), visit);
+        return Err(Refusal::NoId);
+    };
     let groups = ldap.directory.groups(&person).await?;
-    Ok((person, groups))
+    Ok((person, subject, groups))
 }
 
 /// A name that was typed may be a password in the wrong field: it is not told.
@@ -299,7 +291,8 @@ fn refusal(reason: &str, person: Option<&Person>, visit: &Visit) {
     let client = visit.client.to_string();
     let mut details = vec![("reason", reason), ("issuer", ISSUER)];
     if let Some(person) = person {
-        details.extend([("subject", person.subject.as_str()), ("dn", person.dn())]);
+        let subject = person.subject.as_deref().unwrap_or_default();
+        details.extend([("subject", subject), ("dn", person.dn())]);
     }
     details.extend([("client", client.as_str()), ("request_id", &visit.request_id)]);
     audit::event(audit::Kind::Refusal, &details);

@@ -66,6 +66,8 @@ pub struct Metrics {
     pub directory_failures: Counter,
     /// Answers of a directory server that could not be read; each ended its connection.
     pub directory_nonsense: Counter,
+    /// Kept connections to a directory server that had died, and were replaced.
+    pub directory_replaced: Counter,
 }
 
 /// What a request was taken for.
@@ -169,6 +171,7 @@ impl Metrics {
             handshakes_failed: Counter::default(),
             directory_failures: Counter::default(),
             directory_nonsense: Counter::default(),
+            directory_replaced: Counter::default(),
             registry: Registry::default(),
         };
         metrics.register(&mut registry);
@@ -200,6 +203,7 @@ impl Metrics {
         registry.register("handshakes_failed", "TLS handshakes that failed or were not finished in time", self.handshakes_failed.clone());
         registry.register("directory_failures", "Steps of a sign-in that an LDAP server failed at", self.directory_failures.clone());
         registry.register("directory_nonsense", "Answers of an LDAP server that could not be read; each ended its connection", self.directory_nonsense.clone());
+        registry.register("directory_replaced", "Kept connections to an LDAP server that had died, and were replaced", self.directory_replaced.clone());
     }
 
     /// Counts an answered request.

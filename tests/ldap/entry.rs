@@ -102,7 +102,9 @@ async fn an_empty_password_never_lets_in() {
         .turns_away("bob", "\0bob's password", StatusCode::UNAUTHORIZED)
         .await;
     house.turns_away("", "bob's password", StatusCode::BAD_REQUEST).await;
-    house.turns_away("nopassword", " ", StatusCode::UNAUTHORIZED).await;
+    for nothing in [" ", "\u{a0}", "\u{ad}", "\u{200b}", "\t\n"] {
+        house.turns_away("nopassword", nothing, StatusCode::UNAUTHORIZED).await;
+    }
     house.close().await;
 }
 
@@ -134,9 +136,13 @@ async fn who_lacks_an_address_an_id_or_a_group_is_turned_away() {
     house
         .turns_away("nomail", "nomail's password", StatusCode::FORBIDDEN)
         .await;
-    house
-        .turns_away("hidden", "hidden's password", StatusCode::SERVICE_UNAVAILABLE)
+    // That there is no id, only the person hears: by the answer to a wrong password nobody learns that they exist.
+    let wrong = house.turns_away("hidden", "wrong", StatusCode::UNAUTHORIZED).await;
+    assert!(wrong.body.contains("That did not work"), "{}", wrong.body);
+    let right = house
+        .turns_away("hidden", "hidden's password", StatusCode::FORBIDDEN)
         .await;
+    assert!(right.body.contains("known again"), "{}", right.body);
     assert!(house.users().await.is_empty());
     house.close().await;
 
@@ -229,6 +235,24 @@ async fn an_entry_keeps_its_account_and_a_new_one_under_its_name_does_not_get_it
     slapd.modify("dn: uid=bob,ou=people,dc=example,dc=com\nchangetype: modify\nreplace: mail\nmail: new@example.com\n");
     let another = house.lets_in("bob", "another's").await;
     assert_ne!(another["sub"], bob["sub"]);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_place_for_groups_is_set_names_from_elsewhere_are_not_told_nor_allowed() {
+    let Some(slapd) = Slapd::start() else { return };
+    let groups = Some("ou=Groups, dc=example,dc=com".to_owned());
+    let house = House::with(&slapd, |settings| ldap(settings).group_base_dn.clone_from(&groups)).await;
+    let bob = house.lets_in("bob", "bob's password").await;
+    assert_eq!(bob["groups"], json!(["circle", "everyone", "Staff, all"]));
+    house.close().await;
+    // Whoever may make a group somewhere in the tree does not get in by its name.
+    let house = House::with(&slapd, |settings| {
+        ldap(settings).group_base_dn = groups;
+        settings.entry.allowed_groups = Some(vec!["admins".into()]);
+    })
+    .await;
+    house.turns_away("bob", "bob's password", StatusCode::FORBIDDEN).await;
     house.close().await;
 }
 

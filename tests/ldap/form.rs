@@ -137,6 +137,52 @@ async fn an_address_has_so_many_wrong_passwords_for_all_names_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tries_after_too_many_count_for_the_address() {
+    let Some(slapd) = Slapd::start() else { return };
+    let house = House::with(&slapd, |settings| {
+        settings.ldap.as_mut().unwrap().failures = 1;
+        settings.ldap.as_mut().unwrap().failures_address = 3;
+    })
+    .await;
+    // However often they are told to wait: an address can't have the directory searched without end.
+    house.turns_away("bob", "wrong", StatusCode::UNAUTHORIZED).await;
+    for _ in 0..2 {
+        house.turns_away("bob", "wrong", StatusCode::TOO_MANY_REQUESTS).await;
+    }
+    house
+        .turns_away("ann", "ann's password", StatusCode::TOO_MANY_REQUESTS)
+        .await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_of_several_people_gives_nobody_more_guesses() {
+    let Some(slapd) = Slapd::start() else { return };
+    let house = House::with(&slapd, |settings| settings.ldap.as_mut().unwrap().failures = 2).await;
+    let mut shared = house.browser();
+    let end = |browser: &mut crate::house::Browser<'_>| browser.jar.retain(|name, _| name.ends_with("-d"));
+    assert_eq!(
+        shared.sign_in("bob", "bob's password").await.status,
+        StatusCode::SEE_OTHER
+    );
+    end(&mut shared);
+    for _ in 0..2 {
+        assert_eq!(shared.sign_in("bob", "wrong").await.status, StatusCode::UNAUTHORIZED);
+    }
+    // Ann's own password gives her no new count for bob's.
+    assert_eq!(
+        shared.sign_in("ann", "ann's password").await.status,
+        StatusCode::SEE_OTHER
+    );
+    end(&mut shared);
+    assert_eq!(
+        shared.sign_in("bob", "wrong").await.status,
+        StatusCode::TOO_MANY_REQUESTS
+    );
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_wrong_passwords_at_once_are_not_more_than_are_allowed() {
     let Some(slapd) = Slapd::start() else { return };
     let house = House::open(&slapd).await;

@@ -60,3 +60,17 @@ async fn another_server_takes_over_and_all_down_is_nobodys_fault() {
     house.lets_in("ann", "ann's password").await;
     house.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_restarted_fails_nobodys_sign_in() {
+    let Some(mut slapd) = Slapd::start() else { return };
+    let house = House::open(&slapd).await;
+    for _ in 0..3 {
+        house.lets_in("bob", "bob's password").await;
+        // The connection that was kept is dead now.
+        slapd.stop();
+        slapd.run();
+    }
+    house.lets_in("ann", "ann's password").await;
+    house.close().await;
+}

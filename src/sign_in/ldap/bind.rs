@@ -50,6 +50,8 @@ pub(super) fn verdict(result: &LdapResult) -> Verdict {
         .unwrap_or_default();
     let expired = controls(result).any(|(kind, _)| kind == PASSWORD_EXPIRED);
     match result.rc {
+        // A success that says so is none that counts.
+        0 if policy.error == Some(LOCKED) => Verdict::Wrong(reason(result, &policy)),
         0 if policy.error == Some(CHANGE_AFTER_RESET) => Verdict::But(Obstacle::MustChange),
         // A grace login is let in: it is said with the expiry.
         0 if policy.grace => Verdict::Right,
@@ -203,6 +205,8 @@ mod tests {
             &[(PASSWORD_EXPIRED, b"0"), (POLICY, b"\x30\x05\xa0\x03\x81\x01\x02")],
         );
         assert_eq!(verdict(&grace), Verdict::Right);
+        let locked = result(0, "", &[(POLICY, b"\x30\x03\x81\x01\x01")]);
+        assert!(matches!(verdict(&locked), Verdict::Wrong(_)));
         let soon = result(0, "", &[(POLICY, b"\x30\x05\xa0\x03\x80\x01\x02")]);
         assert_eq!(verdict(&soon), Verdict::Right);
         let over = result(49, "", &[(POLICY, b"\x30\x03\x81\x01\x00")]);

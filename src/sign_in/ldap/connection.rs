@@ -23,6 +23,7 @@ use super::Unusable;
 use super::entry::Entry;
 use super::wire;
 use crate::config::{LdapScheme, LdapServer};
+use crate::person::is_unseen;
 use crate::telemetry::metrics;
 use crate::trust;
 
@@ -30,8 +31,8 @@ use crate::trust;
 const CONNECT: Duration = Duration::from_secs(5);
 /// For a bind, and for a whole search.
 const OPERATION: Duration = Duration::from_secs(10);
-/// All that one connection may bring, in bytes; it lives for one sign-in.
-const MOST: usize = 32 * 1024 * 1024;
+/// All that one connection may bring, in bytes; one that has brought so much is replaced.
+const MOST: usize = 64 * 1024 * 1024;
 /// ExtendedRequest of StartTLS, message 1 (RFC 4511, section 4.14.1).
 const START_TLS: &[u8] = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037";
 /// Draft behera-ldap-password-policy, section 6.1: asked for, so that the answer says what is the matter.
@@ -42,6 +43,12 @@ const PASSWORD_POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
 pub(super) struct Connection {
     ldap: Ldap,
     server: Arc<str>,
+    /// For each operation.
+    patience: Duration,
+    /// Something may still come that was asked before: nothing more is asked on it.
+    spoiled: bool,
+    /// Whether this is Active Directory, once somebody asked.
+    pub(super) active_directory: Option<bool>,
 }
 
 /// What a search brought.
@@ -126,7 +133,20 @@ impl Connection {
         Ok(Self {
             ldap,
             server: Arc::clone(server),
+            patience: OPERATION,
+            spoiled: false,
+            active_directory: None,
         })
+    }
+
+    /// Whether more may be asked on it, as far as this end knows.
+    pub(super) fn is_sound(&mut self) -> bool {
+        !self.spoiled && !self.ldap.is_closed()
+    }
+
+    /// Waits no longer than this for each operation.
+    pub(super) const fn hurry(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     pub(super) fn server(&self) -> &Arc<str> {
@@ -138,7 +158,7 @@ impl Connection {
     pub(super) async fn bind(&mut self, name: &str, password: &SecretString) -> Result<LdapResult, Unusable> {
         let secret = password.expose_secret();
         // Servers written in C may take a password that begins with NUL for an empty one.
-        if name.is_empty() || secret.is_empty() || secret.contains('\0') {
+        if name.trim().is_empty() || is_nothing(secret) || secret.contains('\0') {
             return Err(Unusable::EmptyBind);
         }
         let policy = RawControl {
@@ -147,7 +167,8 @@ impl Connection {
             val: None,
         };
         let bind = self.ldap.with_controls(policy).simple_bind(name, secret);
-        match timeout(OPERATION, bind).await {
+        let bound = timeout(self.patience, bind).await;
+        match bound {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(error)) => Err(self.broken("the bind", &error)),
             Err(_) => Err(self.late("the bind")),
@@ -163,7 +184,9 @@ impl Connection {
         attributes: &[String],
         most: usize,
     ) -> Result<Answer, Unusable> {
-        let searched = timeout(OPERATION, self.collect(base, scope, filter, attributes, most)).await;
+        // Until it has ended well.
+        self.spoiled = true;
+        let searched = timeout(self.patience, self.collect(base, scope, filter, attributes, most)).await;
         let (entries, result) = match searched {
             Ok(Ok(searched)) => searched,
             Ok(Err(error)) => return Err(self.broken("a search", &error)),
@@ -177,6 +200,7 @@ impl Connection {
                 why: "an entry could not be read".to_owned(),
             }
         })?;
+        self.spoiled = result.is_none();
         match result.map(|result| (result.rc, result.text)) {
             Some((0, _)) => Ok(Answer { entries, cut: false }),
             // We stopped asking; or a limit of time, of size, or the administrator's.
@@ -229,9 +253,17 @@ impl Connection {
     fn late(&self, what: &str) -> Unusable {
         Unusable::Broken {
             server: Arc::clone(&self.server),
-            why: format!("{what} took longer than {} s", OPERATION.as_secs()),
+            why: format!("{what} took longer than {} s", self.patience.as_secs()),
         }
     }
+}
+
+/// Whether a password is empty, or may be to a server: of blanks, or of what SASLprep takes away (RFC 4013, section 2.1; RFC
+/// 4513, section 5.1.2).
+pub(in crate::sign_in) fn is_nothing(password: &str) -> bool {
+    password
+        .chars()
+        .all(|c| c.is_whitespace() || c.is_control() || is_unseen(c) || c == '\u{1806}')
 }
 
 /// What a bind's answer says besides its code.
@@ -311,7 +343,27 @@ async fn relay(directory: impl AsyncRead + AsyncWrite + Unpin, library: UnixStre
 
 #[cfg(test)]
 mod tests {
-    use super::start_tls_result;
+    use super::{is_nothing, start_tls_result};
+
+    #[test]
+    fn a_password_of_nothing_that_is_seen_is_none() {
+        for nothing in [
+            "",
+            " ",
+            "\0",
+            "\u{a0}\u{3000}",
+            "\u{ad}",
+            "\u{200b}\u{feff}",
+            "\u{fe0f}",
+            "\u{1806}",
+            "\t\r\n",
+        ] {
+            assert!(is_nothing(nothing), "{nothing:?}");
+        }
+        for something in ["a", " a", "\u{200b}a", "ä", "🦀"] {
+            assert!(!is_nothing(something), "{something:?}");
+        }
+    }
 
     #[test]
     fn only_a_success_to_our_own_request_starts_tls() {

@@ -45,10 +45,17 @@ impl Groups {
         }
     }
 
-    /// What apps are told: the first value of a name, else the value.
-    pub(super) fn names(&self) -> Vec<String> {
+    /// What apps are told: the first value of a name, else the value. With `base` of entries only those below it (below
+    /// nothing, where it cannot be read): a name is not given away elsewhere in the tree.
+    #[expect(clippy::option_option, reason = "no base is set, or one that cannot be read")]
+    pub(super) fn names(&self, base: Option<Option<&Dn>>) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
-        let of_entries = self.entries.values().filter_map(|written| first_value(written));
+        let told = |dn: &Dn| base.is_none_or(|base| base.is_some_and(|base| dn.is_under(base)));
+        let of_entries = self
+            .entries
+            .iter()
+            .filter(|(dn, _)| told(dn))
+            .filter_map(|(_, written)| first_value(written));
         for name in of_entries.chain(self.values.iter().cloned()) {
             if !names.contains(&name) {
                 names.push(name);
@@ -95,7 +102,14 @@ pub(super) async fn of(
             .replace("{username}", &escaped(username.unwrap_or_default().as_bytes()));
         look(connection, base, &filter, &mut groups).await?;
     }
-    if is_active_directory(connection).await? {
+    let active_directory = match connection.active_directory {
+        Some(known) => known,
+        None => is_active_directory(connection).await?,
+    };
+    connection.active_directory = Some(active_directory);
+    if active_directory {
+        // The search by the rule finds what is missing in `memberOf`; what else is missing stays so.
+        groups.cut |= attribute_cut && !attribute.eq_ignore_ascii_case("memberOf");
         if let Some(filter) = primary_group(person) {
             look(connection, &settings.base_dn, &filter, &mut groups).await?;
         }
@@ -215,7 +229,15 @@ mod tests {
             "1000",
             "cn=Ops\\, R,ou=g,dc=x",
         ]);
-        assert_eq!(groups.names(), ["Ops, R", "Staff", "1000"]);
+        assert_eq!(groups.names(None), ["Ops, R", "Staff", "1000"]);
+    }
+
+    #[test]
+    fn where_a_place_for_groups_is_set_a_name_from_elsewhere_is_not_told() {
+        let groups = groups(&["cn=Staff,ou=g,dc=x", "cn=Admins,ou=elsewhere,dc=x", "1000"]);
+        let base = Dn::parse("ou=g,dc=x");
+        assert_eq!(groups.names(Some(base.as_ref())), ["Staff", "1000"]);
+        assert_eq!(groups.names(Some(None)), ["1000"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The company's LDAP directory, one file a step: `connection` (sockets, TLS, limits) with `wire` (what may come), `search`
-//! (from what was typed to one entry, and who that is) with `entry`, `bind` (whose password it was), `groups` with `dn`
-//! (names and how they are compared), `probe` (for `check`).
+//! The company's LDAP directory, one file a step: `pool` (which server is asked, and connections that are kept), `connection`
+//! (sockets, TLS, limits) with `wire` (what may come), `search` (from what was typed to one entry, and who that is) with
+//! `entry`, `bind` (whose password it was), `groups` with `dn` (names and how they are compared), `probe` (for `check`).
 //!
 //! Public face: [`Directory`]. A sign-in is [`Directory::find`], then [`Directory::verify`], then [`Directory::groups`]; in
 //! between the caller counts failures, which are the person's, not the name's that was typed. Each step runs in a task of
@@ -11,120 +11,57 @@ mod connection;
 mod dn;
 mod entry;
 mod groups;
+mod pool;
 mod probe;
 mod search;
+mod unusable;
 mod wire;
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use ldap3::Scope;
-use rustls::ClientConfig;
 use secrecy::SecretString;
-use tokio::time::Instant;
 
 use self::bind::Verdict;
 use self::connection::Connection;
 use self::dn::Dn;
 use self::entry::Entry;
 use self::groups::Groups;
-use crate::config::{Ldap, LdapServer, Settings};
+use self::pool::Pool;
+use crate::config::{Ldap, Settings};
 use crate::directory::{Arrival, GroupsUnreadable};
 use crate::person::EmailAddress;
 use crate::telemetry::metrics;
 use crate::trust::{self, CannotTrust};
 
 pub use self::bind::Obstacle;
+pub(super) use self::connection::is_nothing;
 pub use self::probe::{Step, probe};
-pub(super) use self::search::ISSUER;
+pub(super) use self::search::{ISSUER, NO_ID};
+pub use self::unusable::Unusable;
 
-/// How long a server that could not be used is asked after the others.
-const REST: Duration = Duration::from_secs(30);
 /// Longer is nobody's name.
 const LONGEST_LOGIN: usize = 256;
-
-/// Why the directory can't be used. Nobody's wrong password.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Unusable {
-    /// No connection, or not a secure one.
-    #[error("{server}: {why}")]
-    NotReached {
-        /// Which.
-        server: Arc<str>,
-        /// Why.
-        why: String,
-    },
-    /// The service account is not let in.
-    #[error("{server}: the service account (LOCAL_LDAP_BIND_DN) is not let in: result {code} {text}")]
-    ServiceAccount {
-        /// Which.
-        server: Arc<str>,
-        /// The result code (RFC 4511, appendix A).
-        code: u32,
-        /// What the server says.
-        text: String,
-    },
-    /// A search fails.
-    #[error("{server}: a search under {base:?} fails: result {code} {text}")]
-    Search {
-        /// Which.
-        server: Arc<str>,
-        /// Where.
-        base: String,
-        /// The result code.
-        code: u32,
-        /// What the server says.
-        text: String,
-    },
-    /// The search for one person was cut short, so that nobody knows whether there is one.
-    #[error("{server}: the search for a person was cut short by a limit of the server's")]
-    CutShort {
-        /// Which.
-        server: Arc<str>,
-    },
-    /// The entry has no id by which it is known again.
-    #[error(
-        "{dn:?} shows none of entryUUID, objectGUID, nsUniqueId, ipaUniqueID (VESTIBULE_LDAP_ID_ATTRIBUTE): make one of \
-         them readable for the service account"
-    )]
-    NoStableId {
-        /// Which.
-        dn: String,
-    },
-    /// A connection ended, hung, or brought nonsense.
-    #[error("{server}: {why}")]
-    Broken {
-        /// Which.
-        server: Arc<str>,
-        /// Why.
-        why: String,
-    },
-    /// A bind that a server would take for nobody's.
-    #[error("a bind without a name or password is not sent")]
-    EmptyBind,
-    /// What came made the LDAP library panic.
-    #[error("a directory server's answer could not be read")]
-    Nonsense,
-    /// All of it took too long.
-    #[error("no server of the directory answered within {0} s")]
-    Late(u64),
-    /// No address is set.
-    #[error("there is no server (LOCAL_LDAP_ADDRESS)")]
-    NoServer,
-}
 
 /// Somebody who was found.
 #[derive(Clone, Debug)]
 pub(super) struct Person {
     entry: Entry,
-    /// The stable id, with its attribute's name.
-    pub(super) subject: String,
+    /// The stable id, with its attribute's name; None where the entry shows none.
+    pub(super) subject: Option<String>,
 }
 
 impl Person {
     /// Where the entry stands.
     pub(super) fn dn(&self) -> &str {
         &self.entry.dn
+    }
+
+    /// By what their wrong passwords are counted.
+    pub(super) fn counted_as(&self) -> String {
+        self.subject
+            .clone()
+            .unwrap_or_else(|| format!("dn:{}", dn::folded(&self.entry.dn)))
     }
 }
 
@@ -154,9 +91,7 @@ pub(super) enum Password {
 #[derive(Debug)]
 pub struct Directory {
     settings: Ldap,
-    tls: Arc<ClientConfig>,
-    /// Until when each server is asked last.
-    resting: Mutex<Vec<Option<Instant>>>,
+    pool: Pool,
     /// Under which bare names of groups count.
     base: Option<Dn>,
 }
@@ -167,9 +102,9 @@ impl Directory {
     /// # Errors
     /// If the CA file cannot be used.
     pub fn new(ldap: &Ldap, settings: &Settings) -> Result<Arc<Self>, CannotTrust> {
+        let tls = Arc::new(trust::client(settings.ca_file.as_deref(), &[])?);
         Ok(Arc::new(Self {
-            tls: Arc::new(trust::client(settings.ca_file.as_deref(), &[])?),
-            resting: Mutex::new(vec![None; ldap.servers.len()]),
+            pool: Pool::new(ldap, tls),
             base: Dn::parse(ldap.group_base_dn.as_deref().unwrap_or(&ldap.base_dn)),
             settings: ldap.clone(),
         }))
@@ -182,23 +117,18 @@ impl Directory {
 
     /// Finds who `login` is, under the service account.
     pub(super) async fn find(self: &Arc<Self>, login: &str) -> Result<Found, Unusable> {
-        let login = login.trim().to_owned();
+        let login: Arc<str> = login.trim().into();
         if login.is_empty() || login.len() > LONGEST_LOGIN {
             return Ok(Found::Nobody);
         }
         let directory = Arc::clone(self);
         on_its_own(async move {
-            let mut last = Unusable::NoServer;
-            for at in directory.order() {
-                let found = directory.find_at(at, &login).await;
-                match directory.noted(at, found) {
-                    // The entry's own lack; another server has the same.
-                    Err(error @ Unusable::NoStableId { .. }) => return Err(error),
-                    Err(error) => last = error,
-                    found => return found,
-                }
-            }
-            Err(last)
+            let asked = Arc::clone(&directory);
+            let search = directory.pool.search(move |connection| {
+                let (directory, login) = (Arc::clone(&asked), Arc::clone(&login));
+                Box::pin(async move { directory.find_by(connection, &login).await })
+            });
+            search.await
         })
         .await
     }
@@ -212,9 +142,9 @@ impl Directory {
         let (directory, dn, password) = (Arc::clone(self), person.entry.dn.clone(), password.clone());
         on_its_own(async move {
             let mut last = Unusable::NoServer;
-            for at in directory.order() {
+            for at in directory.pool.order() {
                 let judged = directory.verify_at(at, &dn, &password).await;
-                match directory.noted(at, judged) {
+                match directory.pool.noted(at, judged) {
                     Err(error @ Unusable::EmptyBind) => return Err(error),
                     Err(error) => last = error,
                     judged => return judged,
@@ -227,92 +157,40 @@ impl Directory {
 
     /// The person's groups, under the service account.
     pub(super) async fn groups(self: &Arc<Self>, person: &Person) -> Result<PersonGroups, Unusable> {
-        let (directory, person) = (Arc::clone(self), person.clone());
+        let (directory, entry) = (Arc::clone(self), Arc::new(person.entry.clone()));
         on_its_own(async move {
-            let mut last = Unusable::NoServer;
-            for at in directory.order() {
-                let groups = directory.groups_at(at, &person.entry).await;
-                match directory.noted(at, groups) {
-                    Ok(groups) => {
-                        let list = directory.settings.allow_list.as_deref();
-                        let allowed = match list {
-                            None => Allowed::Yes,
-                            Some(list) if groups.are_allowed(list, directory.base.as_ref()) => Allowed::Yes,
-                            Some(_) if groups.cut => Allowed::Unknown,
-                            Some(_) => Allowed::No,
-                        };
-                        return Ok(PersonGroups { groups, allowed });
-                    }
-                    Err(error) => last = error,
-                }
-            }
-            Err(last)
+            let asked = Arc::clone(&directory);
+            let search = directory.pool.search(move |connection| {
+                let (directory, entry) = (Arc::clone(&asked), Arc::clone(&entry));
+                Box::pin(async move { directory.groups_of(connection, &entry).await })
+            });
+            search.await
         })
         .await
     }
 
     /// Who the person is to the rules of entry.
-    pub(super) fn arrival(&self, person: &Person, groups: &PersonGroups, stored: Option<&EmailAddress>) -> Arrival {
+    pub(super) fn arrival(
+        &self,
+        person: &Person,
+        subject: &str,
+        groups: &PersonGroups,
+        stored: Option<&EmailAddress>,
+    ) -> Arrival {
         let names = if groups.groups.cut {
             Err(GroupsUnreadable::CutShort)
         } else {
-            Ok(groups.groups.names())
+            // Where a place for groups is set, nobody is told of one elsewhere by its bare name.
+            let base = self.settings.group_base_dn.as_ref().map(|_| self.base.as_ref());
+            Ok(groups.groups.names(base))
         };
-        search::arrival(&person.entry, &person.subject, names, &self.settings, stored)
+        search::arrival(&person.entry, subject, names, &self.settings, stored)
     }
 
-    /// The servers in the order in which they are asked: as set, those that failed a moment ago last.
-    fn order(&self) -> Vec<usize> {
-        let now = Instant::now();
-        let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        let rests = |at: &usize| resting.get(*at).copied().flatten().is_some_and(|until| until > now);
-        let mut order: Vec<usize> = (0..resting.len()).collect();
-        order.sort_by_key(rests);
-        order
-    }
-
-    /// Remembers how a server did.
-    fn noted<T>(&self, at: usize, outcome: Result<T, Unusable>) -> Result<T, Unusable> {
-        let failed = outcome.is_err();
-        if let Some(place) = self.resting.lock().unwrap_or_else(PoisonError::into_inner).get_mut(at) {
-            *place = failed.then(|| Instant::now() + REST);
-        }
-        if let Err(error) = &outcome {
-            metrics().directory_failures.inc();
-            tracing::warn!("a directory server can't be used: {error}");
-        }
-        outcome
-    }
-
-    fn server(&self, at: usize) -> Result<&LdapServer, Unusable> {
-        self.settings.servers.get(at).ok_or(Unusable::NoServer)
-    }
-
-    async fn open(&self, at: usize) -> Result<Connection, Unusable> {
-        Connection::open(self.server(at)?, &self.tls, self.settings.start_tls).await
-    }
-
-    /// A connection under the service account.
-    async fn service(&self, at: usize) -> Result<Connection, Unusable> {
-        let mut connection = self.open(at).await?;
-        if let Some((name, password)) = &self.settings.bind {
-            let result = connection.bind(name, password).await?;
-            if result.rc != 0 {
-                return Err(Unusable::ServiceAccount {
-                    server: Arc::clone(connection.server()),
-                    code: result.rc,
-                    text: result.text,
-                });
-            }
-        }
-        Ok(connection)
-    }
-
-    async fn find_at(&self, at: usize, login: &str) -> Result<Found, Unusable> {
-        let mut connection = self.service(at).await?;
-        let found = self.search(&mut connection, login).await?;
+    async fn find_by(&self, connection: &mut Connection, login: &str) -> Result<Found, Unusable> {
+        let found = self.search(connection, login).await?;
         match (found, search::without_domain(login)) {
-            (Found::Nobody, Some(user)) => self.search(&mut connection, user).await,
+            (Found::Nobody, Some(user)) => self.search(connection, user).await,
             (found, _) => Ok(found),
         }
     }
@@ -331,16 +209,15 @@ impl Directory {
             (None, _, false) => Ok(Found::Nobody),
             // A bind with an empty name would succeed for anybody.
             (Some(entry), ..) if entry.dn.trim().is_empty() => Ok(Found::Nobody),
-            (Some(entry), ..) => {
-                let subject = search::stable_id(&entry, &self.settings)
-                    .ok_or_else(|| Unusable::NoStableId { dn: entry.dn.clone() })?;
-                Ok(Found::One(Box::new(Person { entry, subject })))
-            }
+            (Some(entry), ..) => Ok(Found::One(Box::new(Person {
+                subject: search::stable_id(&entry, &self.settings),
+                entry,
+            }))),
         }
     }
 
     async fn verify_at(&self, at: usize, dn: &str, password: &SecretString) -> Result<Password, Unusable> {
-        let mut connection = self.open(at).await?;
+        let mut connection = self.pool.open(at).await?;
         let result = connection.bind(dn, password).await?;
         match bind::verdict(&result) {
             Verdict::Right => Ok(Password::Right),
@@ -353,10 +230,16 @@ impl Directory {
         }
     }
 
-    async fn groups_at(&self, at: usize, person: &Entry) -> Result<Groups, Unusable> {
-        let mut connection = self.service(at).await?;
+    async fn groups_of(&self, connection: &mut Connection, person: &Entry) -> Result<PersonGroups, Unusable> {
         let username = person.texts(&self.settings.attributes.username).next();
-        groups::of(&mut connection, person, username, &self.settings).await
+        let groups = groups::of(connection, person, username, &self.settings).await?;
+        let allowed = match self.settings.allow_list.as_deref() {
+            None => Allowed::Yes,
+            Some(list) if groups.are_allowed(list, self.base.as_ref()) => Allowed::Yes,
+            Some(_) if groups.cut => Allowed::Unknown,
+            Some(_) => Allowed::No,
+        };
+        Ok(PersonGroups { groups, allowed })
     }
 }
 

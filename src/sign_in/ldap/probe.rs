@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use ldap3::Scope;
 use secrecy::SecretString;
 
+use super::search::NO_ID;
 use super::{Allowed, Directory, Found, Password, Unusable, search};
 use crate::config::{Ldap, Settings};
 use crate::directory::ClaimedEmail;
@@ -30,8 +31,10 @@ pub async fn probe(ldap: &Ldap, settings: &Settings, person: Option<(&str, &Secr
 
 async fn look_at(directory: &Directory, at: usize, steps: &mut Vec<Step>) {
     let ldap = directory.settings();
-    let Ok(server) = directory.server(at) else { return };
-    let connection = directory.open(at).await;
+    let Some(server) = directory.pool.server(at) else {
+        return;
+    };
+    let connection = directory.pool.open(at).await;
     let Ok(_) = connection.inspect_err(|error| steps.push(Err(advised(error)))) else {
         return;
     };
@@ -45,7 +48,7 @@ async fn look_at(directory: &Directory, at: usize, steps: &mut Vec<Step>) {
         "reached, in clear: passwords can be read on the way"
     };
     steps.push(Ok(format!("{server} {secured}")));
-    let mut connection = match directory.service(at).await {
+    let mut connection = match directory.pool.service(at).await {
         Ok(connection) => connection,
         Err(error) => return steps.push(Err(advised(&error))),
     };
@@ -86,8 +89,7 @@ async fn look_at(directory: &Directory, at: usize, steps: &mut Vec<Step>) {
                 .count();
             if without > 0 {
                 steps.push(Err(format!(
-                    "{without} of them show no stable id and can't sign in: make entryUUID, objectGUID, nsUniqueId or \
-                     ipaUniqueID readable for the service account, or name another in VESTIBULE_LDAP_ID_ATTRIBUTE"
+                    "{without} of them show no stable id and can't sign in: {NO_ID}"
                 )));
             }
             let attribute = ldap.attributes.group.as_str();
@@ -122,7 +124,12 @@ async fn try_person(
         }
         Err(error) => return steps.push(Err(advised(&error))),
     };
-    steps.push(Ok(format!("{login} is {}, known as {}", person.dn(), person.subject)));
+    let dn = person.dn();
+    steps.push(match &person.subject {
+        Some(subject) => Ok(format!("{login} is {dn}, known as {subject}")),
+        None => Err(format!("{login} is {dn}, which shows no stable id: {NO_ID}")),
+    });
+    let subject = person.subject.as_deref().unwrap_or_default();
     match directory.verify(&person, password).await {
         Ok(Password::Right) => steps.push(Ok(format!("{login}: the password is right"))),
         Ok(Password::Wrong(reason)) => steps.push(Err(format!("{login}: {reason}"))),
@@ -134,7 +141,7 @@ async fn try_person(
         Ok(groups) => groups,
         Err(error) => return steps.push(Err(advised(&error))),
     };
-    let arrival = directory.arrival(&person, &groups, None);
+    let arrival = directory.arrival(&person, subject, &groups, None);
     let names = arrival.groups.as_deref().unwrap_or_default().join("; ");
     match groups.allowed {
         Allowed::Yes => steps.push(Ok(format!("{login} is in: {names}"))),

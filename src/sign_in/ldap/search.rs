@@ -12,6 +12,9 @@ pub const ISSUER: &str = "ldap";
 
 /// Attributes that hold an id that is never given again, in the order in which they are looked for.
 const IDS: [&str; 4] = ["entryUUID", "objectGUID", "nsUniqueId", "ipaUniqueID"];
+/// What to do where none is seen.
+pub(in crate::sign_in) const NO_ID: &str = "make entryUUID, objectGUID, nsUniqueId or ipaUniqueID readable for the service account, or \
+                                name another in VESTIBULE_LDAP_ID_ATTRIBUTE";
 /// Where the user name is looked for when its own attribute is not there.
 const USERNAMES: [&str; 2] = ["sAMAccountName", "userPrincipalName"];
 
@@ -59,39 +62,30 @@ pub(super) fn attributes(settings: &Ldap) -> Vec<String> {
     wanted
 }
 
-/// The id by which an entry is known again, with its attribute's name: a value of another attribute is another id.
+/// The id by which an entry is known again, with its attribute's name: a value of another attribute is another id. The
+/// first attribute that is there decides: where its value is none, the entry has no id, rather than another one.
 pub(super) fn stable_id(entry: &Entry, settings: &Ldap) -> Option<String> {
-    let own = settings.id_attribute.as_deref();
-    let candidates: Vec<&str> = own.map_or_else(|| IDS.to_vec(), |own| vec![own]);
-    candidates.into_iter().find_map(|name| {
-        let mut values = entry.values(name);
-        // Two values would be two people's, or nobody's.
-        let (value, None) = (values.next()?, values.next()) else {
-            return None;
-        };
-        let text = if name.eq_ignore_ascii_case("objectGUID") {
-            guid(value)?
-        } else {
-            let known = IDS.iter().any(|id| id.eq_ignore_ascii_case(name));
-            match std::str::from_utf8(value) {
-                Ok(text) if !text.trim().is_empty() && !text.contains(char::is_control) => {
-                    if known {
-                        text.to_ascii_lowercase()
-                    } else {
-                        text.to_owned()
-                    }
-                }
-                Ok(_) => return None,
-                Err(_) => hex(value),
-            }
-        };
-        let name = IDS
-            .iter()
-            .find(|id| id.eq_ignore_ascii_case(name))
-            .copied()
-            .unwrap_or(name);
-        Some(format!("{name}:{text}"))
-    })
+    let name = match settings.id_attribute.as_deref() {
+        Some(own) => own,
+        None => IDS.into_iter().find(|name| entry.values(name).next().is_some())?,
+    };
+    let known = IDS.into_iter().find(|id| id.eq_ignore_ascii_case(name));
+    let mut values = entry.values(name);
+    // Two values would be two people's, or nobody's.
+    let (value, None) = (values.next()?, values.next()) else {
+        return None;
+    };
+    let text = if known == Some("objectGUID") {
+        guid(value)?
+    } else {
+        match std::str::from_utf8(value) {
+            Ok(text) if text.trim().is_empty() || text.contains(char::is_control) => return None,
+            Ok(text) if known.is_some() => text.to_ascii_lowercase(),
+            Ok(text) => text.to_owned(),
+            Err(_) => hex(value),
+        }
+    };
+    Some(format!("{}:{text}", known.unwrap_or(name)))
 }
 
 /// Who an entry is. `stored` is the address that the account has now, if there is one.
@@ -201,6 +195,10 @@ mod tests {
         );
         assert_eq!(id(&settings, &[("objectGUID", &[b"abcdefghijklmno"])]), None);
         assert_eq!(id(&settings, &[("entryUUID", &[b"a", b"b"])]), None);
+        for first in [&[b"a".as_slice(), b"b"][..], &[b" "], &[b"\0"]] {
+            let both = [("entryUUID", first), ("objectGUID", &[b"abcdefghijklmnop".as_slice()])];
+            assert_eq!(id(&settings, &both), None, "another attribute does not stand in");
+        }
         assert_eq!(id(&settings, &[("uid", &[b"bob"])]), None);
         settings.id_attribute = Some("employeeNumber".into());
         assert_eq!(
