@@ -219,10 +219,15 @@ fn new_database(file: &Path, settings: &Settings, report: &mut Report) -> Result
 async fn existing_database(database: &Database, settings: &Settings, report: &mut Report) -> Result<String, String> {
     let place = match database {
         Database::Sqlite(file) => file.display().to_string(),
-        Database::Postgres(_) => "the PostgreSQL database".to_owned(),
+        Database::Postgres(postgres) => format!("PostgreSQL at {}", postgres.place),
     };
     let advised = |error: StoreError| {
-        let advice = "look whether VESTIBULE_DATABASE_URL names a file that the gateway's user may read and write";
+        let advice = match database {
+            Database::Sqlite(_) => {
+                "look whether VESTIBULE_DATABASE_URL names a file that the gateway's user may read and write"
+            }
+            Database::Postgres(_) => "look whether VESTIBULE_DATABASE_URL is right and the server can be reached",
+        };
         with_advice(&format!("{place}: {error}"), "VESTIBULE_", advice)
     };
     let store = Store::open(database).await.map_err(advised)?;

@@ -169,7 +169,7 @@ impl Instance {
         if directory::first_admin_open(&store, &settings.entry).await? {
             let kept = match &settings.database {
                 Database::Sqlite(path) => path.display().to_string(),
-                Database::Postgres(_) => "the PostgreSQL database".to_owned(),
+                Database::Postgres(postgres) => format!("PostgreSQL at {}", postgres.place),
             };
             tracing::warn!(
                 database = kept,

@@ -7,6 +7,7 @@
 
 pub mod papers;
 mod parse;
+mod postgres;
 mod problem;
 mod secret_file;
 mod settings;

@@ -33,7 +33,8 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> Option<Settings> {
     let logout_path = paths::logout_path(reader, callback_path.as_deref());
     let ours = [callback_path.clone(), logout_path.clone().flatten()];
     let public_paths = paths::public_paths(reader, &ours);
-    let storage = storage::settings(reader, public.as_ref());
+    let ca_file = network::ca_file(reader);
+    let storage = storage::settings(reader, public.as_ref(), ca_file.as_ref().and_then(Option::as_deref));
     let instance_name = instance_name(reader, public.as_ref().map(|public| public.host.as_str()));
     let assertion_audience = network::assertion_audience(reader, public.as_ref());
     let ldap = ldap::settings(reader);
@@ -47,7 +48,6 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> Option<Settings> {
     let trusted_proxies = network::trusted_proxies(reader);
     let trusted_proxy_header = network::trusted_proxy_header(reader);
     let allowed_origins = network::allowed_origins(reader);
-    let ca_file = network::ca_file(reader);
     let provider_proxy = network::provider_proxy(reader);
     let pass_preflight = reader.flag("VESTIBULE_PASS_PREFLIGHT");
     let keepalive = reader.duration("VESTIBULE_KEEPALIVE", 1, 3_600);
@@ -99,14 +99,27 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> Option<Settings> {
 }
 
 /// Names of what [`store_settings`] reads.
-pub(super) const STORE_SETTINGS: [&str; 2] = ["VESTIBULE_DATABASE_URL", "VESTIBULE_SECRET_KEY"];
+pub(super) const STORE_SETTINGS: [&str; 6] = [
+    "VESTIBULE_DATABASE_URL",
+    "VESTIBULE_SECRET_KEY",
+    "VESTIBULE_DATABASE_POOL",
+    "VESTIBULE_DATABASE_TIMEOUT",
+    "VESTIBULE_DATABASE_ALLOW_UNVERIFIED",
+    "VESTIBULE_CA_FILE",
+];
 
 /// Reads what a command needs that looks into the database beside a running gateway.
 pub(super) fn store_settings(reader: &mut Reader<'_>) -> Option<StoreSettings> {
     // Whether there is a default database depends on these; what is wrong with them is not this command's matter.
     let listen = network::listen(reader);
     let public = network::public_url(reader, listen.as_deref());
-    storage::settings(reader, public.as_ref())
+    // A file has no need of certificates.
+    let ca_file = if storage::is_postgres(reader) {
+        network::ca_file(reader)?
+    } else {
+        None
+    };
+    storage::settings(reader, public.as_ref(), ca_file.as_deref())
 }
 
 /// Gives out values and takes in what is wrong with them.

@@ -117,7 +117,11 @@ pub fn shown(setting: &Setting, text: &str) -> String {
         Secret::Whole => HIDDEN.to_owned(),
         Secret::Partly => {
             let harmless = text.starts_with("sqlite:") || (text.starts_with("http") && !text.contains(['@', '?']));
-            if harmless { quoted(text) } else { HIDDEN.to_owned() }
+            match super::postgres::place(text) {
+                _ if harmless => quoted(text),
+                Some(place) => quoted(&format!("postgres://…@{place}")),
+                None => HIDDEN.to_owned(),
+            }
         }
         // A URL's user part may hold a password, and a password may hold anything: all up to the last `@` is hidden.
         Secret::No if matches!(setting.kind, Kind::Url | Kind::Urls) => text
@@ -157,6 +161,13 @@ mod tests {
         assert!(!shows("OIDC_ISSUER", "u:canary@h").contains("canary"));
         assert_eq!(shows("VESTIBULE_DATABASE_URL", "sqlite:/x.db"), "\"sqlite:/x.db\"");
         assert_eq!(shows("HTTPS_PROXY", "http://p:1"), "\"http://p:1\"");
+        assert_eq!(
+            shows(
+                "VESTIBULE_DATABASE_URL",
+                "postgres://u:canary@db:5433/v?password=canary"
+            ),
+            "\"postgres://…@db:5433/v\""
+        );
     }
 
     #[test]

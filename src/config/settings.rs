@@ -239,8 +239,42 @@ pub enum TlsMin {
 pub enum Database {
     /// An SQLite file.
     Sqlite(PathBuf),
-    /// A PostgreSQL server; the URL holds a password.
-    Postgres(SecretString),
+    /// A PostgreSQL server.
+    Postgres(Postgres),
+}
+
+/// A PostgreSQL server, and how it is spoken to.
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    /// The address as it was given; it may hold a password.
+    pub url: SecretString,
+    /// Host, port and database, for logs and messages.
+    pub place: String,
+    /// The server's name or address, without brackets; None for a Unix socket.
+    pub host: Option<String>,
+    /// How far the way there is protected.
+    pub tls: PostgresTls,
+    /// PEM files of CA certificates that count besides the system's.
+    pub ca_files: Vec<PathBuf>,
+    /// Connections at most.
+    pub pool: u32,
+    /// How long a statement may take, and the wait for a connection.
+    pub timeout: Duration,
+}
+
+/// `sslmode` of a PostgreSQL address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PostgresTls {
+    /// None.
+    Off,
+    /// Where the server offers it, with whatever certificate.
+    Prefer,
+    /// With whatever certificate.
+    Require,
+    /// With a certificate of an authority that counts, for whatever name.
+    VerifyCa,
+    /// With a certificate of an authority that counts, for this host.
+    VerifyFull,
 }
 
 /// Where the sealing keys come from.

@@ -296,9 +296,15 @@ pub static SETTINGS: &[Setting] = &[
         .later("the one-time link"),
 
     Setting::new("VESTIBULE_DATABASE_URL", Storage, Url, Words("`sqlite:vestibule.db` with a loopback public URL, else required"),
-        "People, sessions and keys: embedded SQLite, `sqlite:` and an absolute path.")
+        "People, teams, sessions and keys: embedded SQLite, `sqlite:` and an absolute path; or PostgreSQL for several replicas, `postgres://user:password@host:5432/database`. Beyond loopback its certificate is verified (`sslmode=verify-full`, which need not be written).")
         .secret(Secret::Partly).example("sqlite:/var/lib/vestibule/vestibule.db"),
-    Setting::new("VESTIBULE_SECRET_KEY", Storage, List, Words("made once, kept beside the SQLite file (its name and `.key`), mode 0600"),
+    Setting::new("VESTIBULE_DATABASE_POOL", Storage, Count, Is("8"),
+        "Connections to PostgreSQL that a gateway keeps at most, besides one on which it hears of changes."),
+    Setting::new("VESTIBULE_DATABASE_TIMEOUT", Storage, Seconds, Is("4"),
+        "Seconds that PostgreSQL may take for an answer, and that somebody may wait for a connection; then 503."),
+    Setting::new("VESTIBULE_DATABASE_ALLOW_UNVERIFIED", Storage, Flag, Is("false"),
+        "`true`: the way to PostgreSQL beyond loopback may go without TLS or without verifying the server (`sslmode` `disable`, `prefer`, `require`, `verify-ca`). Warns at each start: somebody on the way could read it, or pose as the database and make themselves admin."),
+    Setting::new("VESTIBULE_SECRET_KEY", Storage, List, Words("made once, kept beside the SQLite file (its name and `.key`), mode 0600; required with PostgreSQL"),
         "32 random bytes, base64 (`openssl rand -base64 32`): seals cookies of attempts and private keys at rest. Several: the first seals, all open.")
         .secret(Secret::Whole),
 

@@ -133,7 +133,7 @@ fn every_problem_is_told_at_once() {
         ("OIDC_AUTH_METHOD", "hybrid"),
         ("OIDC_CLIENT_AUTH", "basic"),
         ("VESTIBULE_SECRET_KEY", "canary"),
-        ("VESTIBULE_DATABASE_URL", "postgres://u:canary@h/d"),
+        ("VESTIBULE_DATABASE_URL", "postgres://u:canary@h/d?sslmode=require"),
         ("VESTIBULE_PUBLIC_PATHS", "/*,/ok,/a%2f"),
         ("SESSION_LENGTH", "forever"),
         ("LOCAL_RESTORE", "true"),

@@ -166,7 +166,6 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("VESTIBULE_EXTRA_HOSTS", old.extra_hosts != *extra_hosts),
         ("VESTIBULE_LISTEN", old.listen != *listen),
         ("VESTIBULE_OPS_LISTEN", old.ops_listen != *ops_listen),
-        ("VESTIBULE_DATABASE_URL", databases_differ(&old.database, database)),
         ("VESTIBULE_SECRET_KEY", keys_differ(&old.secret_keys, secret_keys)),
         // Changed files are picked up without being told; other files are not.
         ("VESTIBULE_TLS_CERT", old.tls != *tls),
@@ -203,6 +202,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let mut names: Vec<_> = changes
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))
+        .chain(database_changes(&old.database, database))
         .collect();
     match (&old.oidc, oidc) {
         (None, None) => {}
@@ -297,12 +297,23 @@ fn oidc_changes(old: &Oidc, new: &Oidc) -> impl Iterator<Item = &'static str> {
     .filter_map(|(name, differs)| differs.then_some(name))
 }
 
-fn databases_differ(old: &Database, new: &Database) -> bool {
-    match (old, new) {
-        (Database::Sqlite(old), Database::Sqlite(new)) => old != new,
-        (Database::Postgres(old), Database::Postgres(new)) => secret(Some(old)) != secret(Some(new)),
-        _ => true,
-    }
+fn database_changes(old: &Database, new: &Database) -> impl Iterator<Item = &'static str> {
+    let [url, pool, timeout] = match (old, new) {
+        (Database::Sqlite(old), Database::Sqlite(new)) => [old != new, false, false],
+        (Database::Postgres(old), Database::Postgres(new)) => [
+            secret(Some(&old.url)) != secret(Some(&new.url)) || old.tls != new.tls,
+            old.pool != new.pool,
+            old.timeout != new.timeout,
+        ],
+        _ => [true, false, false],
+    };
+    [
+        ("VESTIBULE_DATABASE_URL", url),
+        ("VESTIBULE_DATABASE_POOL", pool),
+        ("VESTIBULE_DATABASE_TIMEOUT", timeout),
+    ]
+    .into_iter()
+    .filter_map(|(name, differs)| differs.then_some(name))
 }
 
 fn keys_differ(old: &SecretKeys, new: &SecretKeys) -> bool {

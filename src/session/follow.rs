@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::sessions::Sessions;
 use super::{SessionRules, Unavailable};
 use crate::clock::UnixTime;
 use crate::identity::{KeyRing, KeyRingError};
-use crate::store::{ChangeKind, FeedEntry, Reading, StoreError};
+use crate::store::{Bell, ChangeKind, FeedEntry, Heard, Reading, StoreError};
 
-/// A change by another process is heard within this.
+/// A change by another process is heard within this; where the database calls, at once.
 const POLL: Duration = Duration::from_millis(250);
 /// How often sessions that are over are looked for; their connections end by it.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -25,9 +27,19 @@ impl Sessions {
     pub async fn run(&self, keys: &KeyRing) {
         let mut tick = tokio::time::interval(POLL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut rings, _listening) = listen(self.store.bell());
         let (mut answered, mut swept, mut upkept) = (Instant::now(), Instant::now(), Instant::now());
         loop {
-            tick.tick().await;
+            tokio::select! {
+                _ = tick.tick() => {}
+                Some(heard) = rings.recv() => {
+                    // A server that fell may have taken changes with it that were committed, and another one goes on
+                    // from the same number.
+                    if heard == Heard::Lost {
+                        self.lost.store(true, Ordering::SeqCst);
+                    }
+                }
+            }
             let now = UnixTime::now();
             if answered.elapsed() > MISSED {
                 self.lost.store(true, Ordering::SeqCst);
@@ -234,6 +246,17 @@ impl Sessions {
         }
         Ok(())
     }
+}
+
+/// What the bell says, by a task of its own: connecting may take longer than our poll. Ends with the handle.
+fn listen(bell: Option<Bell>) -> (mpsc::Receiver<Heard>, Option<AbortOnDropHandle<()>>) {
+    let (sender, receiver) = mpsc::channel(1);
+    let listening = bell.map(|mut bell| {
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            while sender.send(bell.wait().await).await.is_ok() {}
+        }))
+    });
+    (receiver, listening)
 }
 
 /// A key that does not open is for the operator to see; it does not mean that the store is away.

@@ -44,10 +44,13 @@ pub(crate) struct FeedEntry {
 
 impl Change {
     pub(super) async fn begin(mut writing: Writing, now: UnixTime) -> Result<Self, StoreError> {
-        let row = writing
-            .link
-            .one("UPDATE instance SET feed = feed + 1 WHERE one = 1 RETURNING feed", &[])
-            .await?;
+        // Whoever listens hears it when this is committed, and not before.
+        let sql = if writing.link.is_postgres() {
+            "UPDATE instance SET feed = feed + 1 WHERE one = 1 RETURNING feed, pg_notify('vestibule', '')"
+        } else {
+            "UPDATE instance SET feed = feed + 1 WHERE one = 1 RETURNING feed"
+        };
+        let row = writing.link.one(sql, &[]).await?;
         let feed = row.get("feed")?;
         Ok(Self {
             writing,

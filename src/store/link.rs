@@ -1,17 +1,27 @@
 //! One connection, of either database, with the same few verbs: the only place that knows there are two.
 
 use std::future::Future;
+use std::time::Duration;
 
 use sqlx::error::DatabaseError;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgRow, Postgres};
 use sqlx::sqlite::{Sqlite, SqliteError, SqliteRow};
-use sqlx::{AssertSqlSafe, Decode, Row as _, Transaction, Type};
+use sqlx::{AssertSqlSafe, Connection as _, Decode, Row as _, SqlSafeStr, Transaction, Type};
 
-use super::{PATIENCE, StoreError};
+use super::StoreError;
+use super::postgres::Server;
 
 /// A connection, in a transaction or not. Dropped without `commit`, a transaction is rolled back.
-pub(super) enum Link {
+pub(super) struct Link {
+    to: To,
+    /// How long an answer may take.
+    pub(super) patience: Duration,
+    /// Who has to hear of one that does not come.
+    server: Option<Server>,
+}
+
+pub(super) enum To {
     Sqlite(Transaction<'static, Sqlite>),
     SqliteRead(PoolConnection<Sqlite>),
     Postgres(Transaction<'static, Postgres>),
@@ -78,43 +88,64 @@ macro_rules! bound {
 }
 
 impl Link {
+    pub(super) const fn new(to: To, patience: Duration, server: Option<Server>) -> Self {
+        Self { to, patience, server }
+    }
+
     /// Runs a statement; says how many rows it changed.
-    pub(super) async fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {
-        match self {
-            Self::Sqlite(link) => within(bound!(sql, values).execute(&mut **link))
+    pub(super) async fn execute(&mut self, sql: impl SqlSafeStr, values: &[Value<'_>]) -> Result<u64, StoreError> {
+        let (sql, patience) = (sql.into_sql_str(), self.patience);
+        let done = match &mut self.to {
+            To::Sqlite(link) => within(patience, bound!(sql, values).execute(&mut **link))
                 .await
                 .map(|done| done.rows_affected()),
-            Self::SqliteRead(link) => within(bound!(sql, values).execute(&mut **link))
+            To::SqliteRead(link) => within(patience, bound!(sql, values).execute(&mut **link))
                 .await
                 .map(|done| done.rows_affected()),
-            Self::Postgres(link) => within(bound!(sql, values).execute(&mut **link))
+            To::Postgres(link) => within(patience, bound!(sql, values).execute(&mut **link))
                 .await
                 .map(|done| done.rows_affected()),
-            Self::PostgresRead(link) => within(bound!(sql, values).execute(&mut **link))
+            To::PostgresRead(link) => within(patience, bound!(sql, values).execute(&mut **link))
                 .await
                 .map(|done| done.rows_affected()),
-        }
+        };
+        self.heard(done).await
     }
 
     /// All rows of an answer.
-    pub(super) async fn rows(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, StoreError> {
+    pub(super) async fn rows(&mut self, sql: impl SqlSafeStr, values: &[Value<'_>]) -> Result<Vec<Row>, StoreError> {
+        let (sql, patience) = (sql.into_sql_str(), self.patience);
         let sqlite = |rows: Vec<SqliteRow>| rows.into_iter().map(Row::Sqlite).collect();
         let postgres = |rows: Vec<PgRow>| rows.into_iter().map(Row::Postgres).collect();
-        match self {
-            Self::Sqlite(link) => within(bound!(sql, values).fetch_all(&mut **link)).await.map(sqlite),
-            Self::SqliteRead(link) => within(bound!(sql, values).fetch_all(&mut **link)).await.map(sqlite),
-            Self::Postgres(link) => within(bound!(sql, values).fetch_all(&mut **link)).await.map(postgres),
-            Self::PostgresRead(link) => within(bound!(sql, values).fetch_all(&mut **link)).await.map(postgres),
-        }
+        let rows = match &mut self.to {
+            To::Sqlite(link) => within(patience, bound!(sql, values).fetch_all(&mut **link))
+                .await
+                .map(sqlite),
+            To::SqliteRead(link) => within(patience, bound!(sql, values).fetch_all(&mut **link))
+                .await
+                .map(sqlite),
+            To::Postgres(link) => within(patience, bound!(sql, values).fetch_all(&mut **link))
+                .await
+                .map(postgres),
+            To::PostgresRead(link) => {
+                let mut rows = within(patience, bound!(sql.clone(), values).fetch_all(&mut **link)).await;
+                if matches!(rows, Err(StoreError::Replan)) {
+                    within(patience, link.clear_cached_statements()).await?;
+                    rows = within(patience, bound!(sql, values).fetch_all(&mut **link)).await;
+                }
+                rows.map(postgres)
+            }
+        };
+        self.heard(rows).await
     }
 
     /// The one row of an answer that has one or none.
-    pub(super) async fn row(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Option<Row>, StoreError> {
+    pub(super) async fn row(&mut self, sql: impl SqlSafeStr, values: &[Value<'_>]) -> Result<Option<Row>, StoreError> {
         Ok(self.rows(sql, values).await?.into_iter().next())
     }
 
     /// The one row of an answer that always has one.
-    pub(super) async fn one(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Row, StoreError> {
+    pub(super) async fn one(&mut self, sql: impl SqlSafeStr, values: &[Value<'_>]) -> Result<Row, StoreError> {
         self.row(sql, values)
             .await?
             .ok_or_else(|| StoreError::Unreadable("a row that is always there is not".to_owned()))
@@ -124,30 +155,58 @@ impl Link {
     pub(super) async fn script(&mut self, sql: &str) -> Result<(), StoreError> {
         let bytes = if self.is_postgres() { "BYTEA" } else { "BLOB" };
         let script = sqlx::raw_sql(AssertSqlSafe(sql.replace("{bytes}", bytes)));
-        match self {
-            Self::Sqlite(link) => within(script.execute(&mut **link)).await.map(drop),
-            Self::SqliteRead(link) => within(script.execute(&mut **link)).await.map(drop),
-            Self::Postgres(link) => within(script.execute(&mut **link)).await.map(drop),
-            Self::PostgresRead(link) => within(script.execute(&mut **link)).await.map(drop),
-        }
+        let patience = self.patience;
+        let done = match &mut self.to {
+            To::Sqlite(link) => within(patience, script.execute(&mut **link)).await.map(drop),
+            To::SqliteRead(link) => within(patience, script.execute(&mut **link)).await.map(drop),
+            To::Postgres(link) => within(patience, script.execute(&mut **link)).await.map(drop),
+            To::PostgresRead(link) => within(patience, script.execute(&mut **link)).await.map(drop),
+        };
+        self.heard(done).await
     }
 
     pub(super) const fn is_postgres(&self) -> bool {
-        matches!(self, Self::Postgres(_) | Self::PostgresRead(_))
+        matches!(self.to, To::Postgres(_) | To::PostgresRead(_))
     }
 
     pub(super) async fn commit(self) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(transaction) => within(transaction.commit()).await,
-            Self::Postgres(transaction) => within(transaction.commit()).await,
-            Self::SqliteRead(_) | Self::PostgresRead(_) => Ok(()),
+        let done = match self.to {
+            To::Sqlite(transaction) => within(self.patience, transaction.commit()).await,
+            To::Postgres(transaction) => within(self.patience, transaction.commit()).await,
+            To::SqliteRead(_) | To::PostgresRead(_) => Ok(()),
+        };
+        if let (Err(StoreError::TimedOut), Some(server)) = (&done, &self.server) {
+            server.suspect();
         }
+        done
+    }
+
+    /// Looks at how an answer came out, for the sake of those who ask next.
+    async fn heard<T>(&mut self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        match &answer {
+            Err(StoreError::TimedOut) => {
+                if let Some(server) = &self.server {
+                    server.suspect();
+                }
+            }
+            // A newer program has just changed the tables. What this transaction did is lost; the next one works.
+            Err(StoreError::Replan) => {
+                if let To::Postgres(link) = &mut self.to {
+                    drop(within(self.patience, link.clear_cached_statements()).await);
+                }
+            }
+            _ => {}
+        }
+        answer
     }
 }
 
 /// Nothing waits for the database longer than this house's patience: a store that hangs is a store that is away.
-pub(super) async fn within<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
-    match tokio::time::timeout(PATIENCE, answer).await {
+pub(super) async fn within<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(patience, answer).await {
         Ok(answer) => answer.map_err(error_of),
         Err(_) => Err(StoreError::TimedOut),
     }
@@ -159,15 +218,50 @@ fn error_of(error: sqlx::Error) -> StoreError {
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
             StoreError::Unreadable(error.to_string())
         }
-        sqlx::Error::Database(error) if is_busy(error.as_ref()) => StoreError::Busy,
+        sqlx::Error::Database(error) => match class(error.as_ref()) {
+            Class::Busy => StoreError::Busy,
+            Class::Slow => StoreError::Slow,
+            Class::Gone => StoreError::Unreachable(error.to_string()),
+            Class::Replan => StoreError::Replan,
+            Class::Other => StoreError::Unavailable(error.to_string()),
+        },
+        sqlx::Error::Io(error) => StoreError::Unreachable(error.to_string()),
         other => StoreError::Unavailable(other.to_string()),
     }
 }
 
-/// SQLITE_BUSY, plain or extended (the low byte is the plain code).
-fn is_busy(error: &dyn DatabaseError) -> bool {
-    let sqlite = error.try_downcast_ref::<SqliteError>();
-    sqlite
-        .and_then(|error| error.code()?.parse::<u32>().ok())
-        .is_some_and(|code| code & 0xff == 5)
+enum Class {
+    Busy,
+    Slow,
+    Gone,
+    Replan,
+    Other,
+}
+
+/// What an error of the database means to whoever asked: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+/// and <https://sqlite.org/rescode.html>.
+fn class(error: &dyn DatabaseError) -> Class {
+    let code = error.code();
+    if error.try_downcast_ref::<SqliteError>().is_some() {
+        // SQLITE_BUSY, plain or extended (the low byte is the plain code).
+        let code = code.and_then(|code| code.parse::<u32>().ok());
+        return if code.is_some_and(|code| code & 0xff == 5) {
+            Class::Busy
+        } else {
+            Class::Other
+        };
+    }
+    match code.as_deref() {
+        // lock_not_available, serialization_failure, deadlock_detected
+        Some("55P03" | "40001" | "40P01") => Class::Busy,
+        // query_canceled: the statement's time was up
+        Some("57014") => Class::Slow,
+        // too_many_connections, idle_in_transaction_session_timeout, admin_shutdown, crash_shutdown, cannot_connect_now,
+        // and what happens to connections
+        Some("53300" | "25P03" | "57P01" | "57P02" | "57P03") => Class::Gone,
+        Some(code) if code.starts_with("08") => Class::Gone,
+        // "cached plan must not change result type"
+        Some("0A000") => Class::Replan,
+        _ => Class::Other,
+    }
 }

@@ -1,8 +1,13 @@
 //! The tables, and how an older database becomes this program's.
 
+use std::time::Duration;
+
 use super::link::Value;
 use super::{Store, StoreError};
 use crate::seal;
+
+/// As long as PostgreSQL is told to take for a step.
+const MIGRATING: Duration = Duration::from_mins(11);
 
 /// Each brings the database from the version that is its index to the next. Never changed once released: a new one is
 /// added behind.
@@ -104,7 +109,11 @@ impl Store {
         }
         let mut writing = self.writing().await?;
         let link = &mut writing.reading.link;
+        // Of a big table a step may take its time; and who comes second waits for who came first.
+        link.patience = MIGRATING;
         if link.is_postgres() {
+            link.script("SET LOCAL statement_timeout = '10min'; SET LOCAL lock_timeout = '10min'")
+                .await?;
             // CREATE TABLE IF NOT EXISTS fails when two do it at once; the number is ours alone.
             link.execute("SELECT pg_advisory_xact_lock(7310579182461054976)", &[])
                 .await?;

@@ -9,6 +9,7 @@ mod feed;
 mod keys;
 mod link;
 mod migrations;
+mod postgres;
 mod sessions;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -21,17 +22,16 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
 use std::time::{Duration, Instant};
 
-use secrecy::ExposeSecret as _;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 
 pub(crate) use self::feed::{ChangeKind, FeedEntry};
 pub(crate) use self::keys::KeyRow;
-use self::link::{Link, within};
+use self::link::{Link, To, within};
+use self::postgres::Server;
+pub(crate) use self::postgres::{Bell, Heard};
 pub(crate) use self::sessions::{SessionRow, SessionWithUser};
 pub(crate) use self::users::UserRow;
 use crate::clock::UnixTime;
@@ -63,7 +63,7 @@ enum Pools {
         read: SqlitePool,
         write: SqlitePool,
     },
-    Postgres(PgPool),
+    Postgres(Server),
 }
 
 /// Why there is no answer. Whoever asked on behalf of a request says 503, never 401 or 403, and lets nobody in.
@@ -75,6 +75,15 @@ pub enum StoreError {
     /// No answer in time.
     #[error("the database did not answer in time")]
     TimedOut,
+    /// It says that it took too long.
+    #[error("the database takes too long")]
+    Slow,
+    /// Nobody answers at its address, or one that is starting or ending.
+    #[error("the database can't be reached: {0}")]
+    Unreachable(String),
+    /// The tables changed under a running program.
+    #[error("a newer program has changed the tables of the database; the next try works")]
+    Replan,
     /// Another process writes, for too long.
     #[error("the database is locked by another process")]
     Busy,
@@ -97,7 +106,12 @@ pub enum StoreError {
 impl StoreError {
     /// Whether it is only that others are at work.
     const fn passes(&self) -> bool {
-        matches!(self, Self::Busy | Self::TimedOut)
+        matches!(self, Self::Busy | Self::TimedOut | Self::Slow)
+    }
+
+    /// Whether a server may only not be there yet.
+    const fn is_of_a_start(&self) -> bool {
+        self.passes() || matches!(self, Self::Unreachable(_))
     }
 }
 
@@ -112,15 +126,18 @@ impl Store {
                 make_file(file)?;
                 open_sqlite(file)
             }
-            config::Database::Postgres(url) => open_postgres(url.expose_secret())?,
+            config::Database::Postgres(settings) => Pools::Postgres(Server::new(settings)?),
         };
         let mut store = Self {
             pools,
             newly_made: false,
             waiting: Duration::ZERO,
         };
-        // While another process makes or closes the file, SQLite says so at once, whatever its busy timer.
         let begun = Instant::now();
+        if let Pools::Postgres(server) = &store.pools {
+            reach(server, begun).await?;
+        }
+        // While another process makes or closes the file, SQLite says so at once, whatever its busy timer.
         loop {
             match store.migrate().await {
                 Err(error) if error.passes() && begun.elapsed() < OPENING => tokio::time::sleep(PAUSE).await,
@@ -163,14 +180,20 @@ impl Store {
                 read.close().await;
                 write.close().await;
             }
-            Pools::Postgres(pool) => pool.close().await,
+            Pools::Postgres(server) => server.close().await,
         }
     }
 
     pub(crate) async fn reading(&self) -> Result<Reading, StoreError> {
         let link = match &self.pools {
-            Pools::Sqlite { read, .. } => Link::SqliteRead(within(read.acquire()).await?),
-            Pools::Postgres(pool) => Link::PostgresRead(within(pool.acquire()).await?),
+            Pools::Sqlite { read, .. } => {
+                let connection = within(PATIENCE, read.acquire()).await?;
+                Link::new(To::SqliteRead(connection), PATIENCE, None)
+            }
+            Pools::Postgres(server) => {
+                let connection = server.acquire().await?;
+                Link::new(To::PostgresRead(connection), server.patience(), Some(server.clone()))
+            }
         };
         Ok(Reading { link })
     }
@@ -189,12 +212,26 @@ impl Store {
     async fn begin(&self) -> Result<Writing, StoreError> {
         let link = match &self.pools {
             // A transaction that reads first and writes later could lose its snapshot to another writer.
-            Pools::Sqlite { write, .. } => Link::Sqlite(within(write.begin_with("BEGIN IMMEDIATE")).await?),
-            Pools::Postgres(pool) => Link::Postgres(within(pool.begin()).await?),
+            Pools::Sqlite { write, .. } => {
+                let transaction = within(PATIENCE, write.begin_with("BEGIN IMMEDIATE")).await?;
+                Link::new(To::Sqlite(transaction), PATIENCE, None)
+            }
+            Pools::Postgres(server) => {
+                let transaction = server.begin().await?;
+                Link::new(To::Postgres(transaction), server.patience(), Some(server.clone()))
+            }
         };
         Ok(Writing {
             reading: Reading { link },
         })
+    }
+
+    /// Where it is heard at once that something changed; None where only asking tells.
+    pub(crate) fn bell(&self) -> Option<Bell> {
+        match &self.pools {
+            Pools::Sqlite { .. } => None,
+            Pools::Postgres(server) => Some(server.bell()),
+        }
     }
 
     pub(crate) async fn change(&self, now: UnixTime) -> Result<Change, StoreError> {
@@ -311,22 +348,19 @@ fn open_sqlite(file: &Path) -> Pools {
     }
 }
 
-fn open_postgres(url: &str) -> Result<Pools, StoreError> {
-    let patience = PATIENCE.as_millis().to_string();
-    let options = PgConnectOptions::from_str(url)
-        .map_err(|_| StoreError::Unavailable("VESTIBULE_DATABASE_URL is no PostgreSQL address".to_owned()))?
-        .application_name("vestibule")
-        // The server gives up, too, so that a gateway that stopped waiting holds no lock.
-        .options([
-            ("statement_timeout", patience.as_str()),
-            ("lock_timeout", patience.as_str()),
-            ("idle_in_transaction_session_timeout", "10000"),
-        ])
-        .disable_statement_logging();
-    let pool = PgPoolOptions::new()
-        .max_connections(8)
-        .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
-        .acquire_timeout(PATIENCE)
-        .connect_lazy_with(options);
-    Ok(Pools::Postgres(pool))
+/// Waits for a server that is only just starting, as it is where everything is started at once.
+async fn reach(server: &Server, begun: Instant) -> Result<(), StoreError> {
+    let mut told = false;
+    loop {
+        match server.try_once().await {
+            Ok(()) => return Ok(()),
+            Err(error) if begun.elapsed() > OPENING || !error.is_of_a_start() => return Err(error),
+            Err(error) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(%error, "waiting for the database");
+                }
+                tokio::time::sleep(PAUSE * 5).await;
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::str::FromStr as _;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use sqlx::postgres::PgConnectOptions;
@@ -9,7 +10,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 
 use super::{Pools, Store};
-use crate::config::Database;
+use crate::config::{Database, Postgres, PostgresTls};
 use crate::seal;
 
 /// A fresh database, gone with this.
@@ -41,8 +42,15 @@ impl Place {
 /// A fresh place of each kind that this machine has.
 pub(crate) async fn places() -> Vec<Place> {
     let mut places = vec![Place::sqlite()];
-    #[expect(clippy::disallowed_methods, reason = "no setting of the product")]
-    if let Ok(url) = std::env::var("VESTIBULE_TEST_POSTGRES") {
+    places.extend(Place::postgres().await);
+    places
+}
+
+impl Place {
+    /// None where `VESTIBULE_TEST_POSTGRES` names no server.
+    pub(crate) async fn postgres() -> Option<Self> {
+        #[expect(clippy::disallowed_methods, reason = "no setting of the product")]
+        let url = std::env::var("VESTIBULE_TEST_POSTGRES").ok()?;
         // A schema of its own: faster made than a database.
         let schema = format!("t_{}", seal::random_name());
         let mut connection = PgConnectOptions::from_str(&url).unwrap().connect().await.unwrap();
@@ -50,20 +58,36 @@ pub(crate) async fn places() -> Vec<Place> {
         sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
         let joint = if url.contains('?') { '&' } else { '?' };
-        places.push(Place {
-            database: Database::Postgres(SecretString::from(format!(
-                "{url}{joint}options=-c%20search_path%3D{schema}"
-            ))),
+        Some(Self {
+            database: Database::Postgres(Postgres {
+                url: SecretString::from(format!("{url}{joint}options=-c%20search_path%3D{schema}")),
+                place: "test".to_owned(),
+                host: None,
+                tls: PostgresTls::Prefer,
+                ca_files: Vec::new(),
+                pool: 8,
+                timeout: Duration::from_secs(4),
+            }),
             folder: tempfile::tempdir().unwrap(),
-        });
+        })
     }
-    places
+
+    /// How the server is spoken to.
+    pub(crate) fn server(&mut self) -> &mut Postgres {
+        match &mut self.database {
+            Database::Postgres(server) => server,
+            Database::Sqlite(_) => panic!("it is a file"),
+        }
+    }
 }
 
 /// Does to the database what no verb does: damage.
 pub(crate) async fn damage(store: &Store, sql: &'static str) {
     match &store.pools {
         Pools::Sqlite { write, .. } => drop(sqlx::raw_sql(sql).execute(write).await.unwrap()),
-        Pools::Postgres(pool) => drop(sqlx::raw_sql(sql).execute(pool).await.unwrap()),
+        Pools::Postgres(server) => {
+            let mut connection = server.acquire().await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut *connection).await.unwrap();
+        }
     }
 }

@@ -8,11 +8,16 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
 use super::{Reader, network};
+use crate::config::postgres;
 use crate::config::settings::{Database, PublicUrl, SecretKeys, StoreSettings};
 use crate::seal::SecretKey;
 
-pub(super) fn settings(reader: &mut Reader<'_>, public: Option<&PublicUrl>) -> Option<StoreSettings> {
-    let database = database(reader, public);
+pub(super) fn settings(
+    reader: &mut Reader<'_>,
+    public: Option<&PublicUrl>,
+    ca_file: Option<&Path>,
+) -> Option<StoreSettings> {
+    let database = database(reader, public, ca_file);
     let given = secret_keys(reader);
     let database = database?;
     let secret_keys = match (given?, &database) {
@@ -36,7 +41,12 @@ pub(super) fn settings(reader: &mut Reader<'_>, public: Option<&PublicUrl>) -> O
     Some(StoreSettings { database, secret_keys })
 }
 
-fn database(reader: &mut Reader<'_>, public: Option<&PublicUrl>) -> Option<Database> {
+pub(super) fn is_postgres(reader: &Reader<'_>) -> bool {
+    let value = reader.set("VESTIBULE_DATABASE_URL");
+    value.is_some_and(|value| postgres::is_meant(&value.text))
+}
+
+fn database(reader: &mut Reader<'_>, public: Option<&PublicUrl>, ca_file: Option<&Path>) -> Option<Database> {
     const NAME: &str = "VESTIBULE_DATABASE_URL";
     const WRITE: &str = "sqlite:/var/lib/vestibule/vestibule.db, in a folder that outlives the gateway";
     let local = public.is_some_and(network::is_local_url);
@@ -52,10 +62,15 @@ fn database(reader: &mut Reader<'_>, public: Option<&PublicUrl>) -> Option<Datab
         );
         return None;
     };
-    let lower = value.text.to_ascii_lowercase();
-    if lower.starts_with("postgres:") || lower.starts_with("postgresql:") {
-        reader.wrong(NAME, "PostgreSQL is not built in this version", WRITE);
-        return None;
+    // Read in any case: what is wrong with them is wrong.
+    let rules = postgres_rules(reader, ca_file);
+    if postgres::is_meant(&value.text) {
+        return postgres_database(reader, &value.text, &rules?);
+    }
+    for name in ["VESTIBULE_DATABASE_POOL", "VESTIBULE_DATABASE_TIMEOUT"] {
+        if reader.set(name).is_some() {
+            reader.warn(name, "it is for PostgreSQL; SQLite goes without");
+        }
     }
     let wrong = match sqlite_path(&value.text) {
         Err(wrong) => wrong,
@@ -66,6 +81,44 @@ fn database(reader: &mut Reader<'_>, public: Option<&PublicUrl>) -> Option<Datab
     };
     reader.wrong(NAME, wrong, WRITE);
     None
+}
+
+fn postgres_database(reader: &mut Reader<'_>, text: &str, rules: &postgres::Rules<'_>) -> Option<Database> {
+    const NAME: &str = "VESTIBULE_DATABASE_URL";
+    match postgres::read(text, rules) {
+        Ok(read) => {
+            if let Some(sentence) = read.warning {
+                reader.warn("VESTIBULE_DATABASE_ALLOW_UNVERIFIED", sentence);
+            }
+            Some(Database::Postgres(read.postgres))
+        }
+        Err((wrong, write)) => {
+            reader.wrong(NAME, wrong, write);
+            None
+        }
+    }
+}
+
+fn postgres_rules<'a>(reader: &mut Reader<'_>, ca_file: Option<&'a Path>) -> Option<postgres::Rules<'a>> {
+    let timeout = reader.duration("VESTIBULE_DATABASE_TIMEOUT", 1, 60);
+    let allow_unverified = reader.flag("VESTIBULE_DATABASE_ALLOW_UNVERIFIED");
+    let pool = reader
+        .text("VESTIBULE_DATABASE_POOL")
+        .and_then(|text| text.parse::<u32>().ok())
+        .filter(|pool| (2..=200).contains(pool));
+    if pool.is_none() {
+        reader.wrong(
+            "VESTIBULE_DATABASE_POOL",
+            "it is no number of connections",
+            "a number from 2 to 200",
+        );
+    }
+    Some(postgres::Rules {
+        allow_unverified: allow_unverified?,
+        ca_file,
+        pool: pool?,
+        timeout: timeout?,
+    })
 }
 
 fn sqlite_path(text: &str) -> Result<&str, &'static str> {

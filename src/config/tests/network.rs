@@ -320,7 +320,7 @@ fn trusted_proxies_are_networks() {
 fn a_database_outlives_the_gateway() {
     let file = |text| match with(&[PUBLIC, ("VESTIBULE_DATABASE_URL", text)]).database {
         Database::Sqlite(file) => file.display().to_string(),
-        Database::Postgres(_) => panic!("not built"),
+        Database::Postgres(_) => panic!("a file was meant"),
     };
     assert_eq!(file("sqlite:/srv/v.db"), "/srv/v.db");
     assert_eq!(file("sqlite:///srv/v.db"), "/srv/v.db");
@@ -335,10 +335,53 @@ fn a_database_outlives_the_gateway() {
     ] {
         refused_for("VESTIBULE_DATABASE_URL", &[PUBLIC, ("VESTIBULE_DATABASE_URL", text)]);
     }
-    for text in ["postgres://u:p@h/d", "postgresql://h/d", "POSTGRES://h"] {
-        assert!(refused("VESTIBULE_DATABASE_URL", text).contains("not built in this version"));
-    }
     with(&[("VESTIBULE_DATABASE_URL", "sqlite:v.db")]);
+    assert_eq!(
+        warnings(&[
+            ("VESTIBULE_DATABASE_URL", "sqlite:v.db"),
+            ("VESTIBULE_DATABASE_POOL", "4")
+        ]),
+        ["VESTIBULE_DATABASE_POOL"]
+    );
+}
+
+#[test]
+fn a_database_for_several_replicas_needs_their_common_key() {
+    let key = ("VESTIBULE_SECRET_KEY", "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=");
+    let url = ("VESTIBULE_DATABASE_URL", "postgresql://u:canary@db.example.com/v");
+    let Database::Postgres(postgres) = with(&[PUBLIC, url, key]).database else {
+        panic!("a server was meant")
+    };
+    assert_eq!(postgres.place, "db.example.com:5432/v");
+    assert_eq!((postgres.pool, postgres.timeout), (8, Duration::from_secs(4)));
+    assert!(!format!("{postgres:?}").contains("canary"));
+    assert!(refused_for("VESTIBULE_SECRET_KEY", &[PUBLIC, url]).contains("several gateways"));
+    for (name, text) in [
+        (
+            "VESTIBULE_DATABASE_URL",
+            "postgres://u:canary@db.example.com/v?sslmode=require",
+        ),
+        ("VESTIBULE_DATABASE_POOL", "1"),
+        ("VESTIBULE_DATABASE_POOL", "many"),
+        ("VESTIBULE_DATABASE_TIMEOUT", "0"),
+        ("VESTIBULE_DATABASE_TIMEOUT", "2m"),
+    ] {
+        let mut env = vec![PUBLIC, key, (name, text)];
+        if name != "VESTIBULE_DATABASE_URL" {
+            env.push(url);
+        }
+        let told = refused_for(name, &env);
+        assert!(!told.contains("canary"), "{told}");
+    }
+    let unverified = [
+        key,
+        (
+            "VESTIBULE_DATABASE_URL",
+            "postgres://u:p@db.example.com/v?sslmode=disable",
+        ),
+        ("VESTIBULE_DATABASE_ALLOW_UNVERIFIED", "true"),
+    ];
+    assert_eq!(warnings(&unverified), ["VESTIBULE_DATABASE_ALLOW_UNVERIFIED"]);
 }
 
 #[test]
