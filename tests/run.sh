@@ -92,6 +92,8 @@ start_postgres() {
             -o "-c listen_addresses=127.0.0.1 -c port=$port -c unix_socket_directories= -c fsync=off"
     }) >"$scratch/postgres.log" 2>&1 || { cat "$scratch/postgres.log" "$scratch/pg/log" >&2; die "PostgreSQL does not start"; }
     export VESTIBULE_TEST_POSTGRES=postgres://vestibule@127.0.0.1:$port/postgres
+    # Those that stop it, or look at its certificate, start their own.
+    export VESTIBULE_TEST_POSTGRES_BIN=$bin
 }
 
 install_packages

@@ -15,7 +15,7 @@ use crate::directory;
 use crate::gateway;
 use crate::sign_in::ldap;
 use crate::sign_in::oidc::{Finding, probe};
-use crate::store::{Store, StoreError};
+use crate::store::{Found, Store, StoreError};
 
 /// How long the upstream may take to say anything.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -180,7 +180,7 @@ async fn try_database(settings: &Settings, report: &mut Report) -> bool {
         Database::Postgres(_) => None,
     };
     let outcome = match file {
-        Some(file) if !file.exists() => new_database(file, settings, report),
+        Some(file) if !file.exists() => new_file(file, settings, report),
         _ => existing_database(database, settings, report).await,
     };
     let there = outcome.is_ok();
@@ -191,7 +191,7 @@ async fn try_database(settings: &Settings, report: &mut Report) -> bool {
     there
 }
 
-fn new_database(file: &Path, settings: &Settings, report: &mut Report) -> Result<String, String> {
+fn new_file(file: &Path, settings: &Settings, report: &mut Report) -> Result<String, String> {
     let folder = file
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -204,16 +204,19 @@ fn new_database(file: &Path, settings: &Settings, report: &mut Report) -> Result
             folder.display()
         )
     })?;
-    if !settings.entry.provisioning && settings.entry.initial_admins.is_empty() {
-        return Err(nobody_can_sign_in());
-    }
+    let place = file.display().to_string();
+    nobody_is_in_it(&place, settings, report)?;
+    Ok(format!("{place} is not there yet and can be made at the first start"))
+}
+
+fn nobody_is_in_it(place: &str, settings: &Settings, report: &mut Report) -> Result<(), String> {
     if settings.entry.initial_admins.is_empty() {
-        warn_of_first_admin(&file.display().to_string(), report);
+        if !settings.entry.provisioning {
+            return Err(nobody_can_sign_in());
+        }
+        warn_of_first_admin(place, report);
     }
-    Ok(format!(
-        "{} is not there yet and can be made at the first start",
-        file.display()
-    ))
+    Ok(())
 }
 
 async fn existing_database(database: &Database, settings: &Settings, report: &mut Report) -> Result<String, String> {
@@ -230,7 +233,20 @@ async fn existing_database(database: &Database, settings: &Settings, report: &mu
         };
         with_advice(&format!("{place}: {error}"), "VESTIBULE_", advice)
     };
-    let store = Store::open(database).await.map_err(advised)?;
+    let store = match Store::look(database).await.map_err(advised)? {
+        Found::Current(store) => store,
+        Found::Empty => {
+            nobody_is_in_it(&place, settings, report)?;
+            return Ok(format!(
+                "{place} answers, and is empty: the first start makes the tables"
+            ));
+        }
+        Found::Older { found, known } => {
+            return Ok(format!(
+                "{place} answers; it is of version {found}, and the next start brings it to {known}"
+            ));
+        }
+    };
     let looked = async {
         store.ping().await?;
         let empty = directory::is_empty(&store).await?;

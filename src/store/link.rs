@@ -225,6 +225,10 @@ fn error_of(error: sqlx::Error) -> StoreError {
             Class::Replan => StoreError::Replan,
             Class::Other => StoreError::Unavailable(error.to_string()),
         },
+        // TLS says so when it does not like a certificate: waiting makes it no better.
+        sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            StoreError::Unavailable(error.to_string())
+        }
         sqlx::Error::Io(error) => StoreError::Unreachable(error.to_string()),
         other => StoreError::Unavailable(other.to_string()),
     }

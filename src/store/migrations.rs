@@ -93,18 +93,28 @@ ALTER TABLE sessions ADD COLUMN address TEXT;
 ";
 
 impl Store {
+    /// The version of the database, 0 if it holds nothing of ours.
+    pub(super) async fn version(&self) -> Result<i64, StoreError> {
+        let mut reading = self.reading().await?;
+        let there = if reading.link.is_postgres() {
+            "SELECT COUNT(*) AS n FROM pg_tables WHERE tablename = 'schema_version' AND schemaname = current_schema()"
+        } else {
+            "SELECT COUNT(*) AS n FROM sqlite_master WHERE name = 'schema_version'"
+        };
+        if reading.link.one(there, &[]).await?.get::<i64>("n")? == 0 {
+            return Ok(0);
+        }
+        match reading.link.row("SELECT version FROM schema_version", &[]).await? {
+            Some(row) => row.get("version"),
+            None => Ok(0),
+        }
+    }
+
     /// Brings the database to this program's version, whole or not at all; says whether it was empty.
     pub(super) async fn migrate(&self) -> Result<bool, StoreError> {
-        let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
-        // Most who open it find nothing to do, and need not wait for whoever writes. Without the table this fails.
-        if let Ok(Some(row)) = self
-            .reading()
-            .await?
-            .link
-            .row("SELECT version FROM schema_version", &[])
-            .await
-            && row.get::<i64>("version")? == known
-        {
+        let known = known();
+        // Most who open it find nothing to do, and need not wait for whoever writes.
+        if self.version().await? == known {
             return Ok(false);
         }
         let mut writing = self.writing().await?;
@@ -147,4 +157,9 @@ impl Store {
         writing.commit().await?;
         Ok(found == 0)
     }
+}
+
+/// The version of this program.
+pub(super) fn known() -> i64 {
+    i64::try_from(STEPS.len()).unwrap_or(i64::MAX)
 }

@@ -56,6 +56,22 @@ pub struct Store {
     waiting: Duration,
 }
 
+/// What [`Store::look`] found.
+#[derive(Debug)]
+pub enum Found {
+    /// No table of ours: the first start makes them.
+    Empty,
+    /// An older program's: the next start brings it to this one's version.
+    Older {
+        /// Version of the database.
+        found: i64,
+        /// The version of this program.
+        known: i64,
+    },
+    /// This program's.
+    Current(Store),
+}
+
 #[derive(Clone, Debug)]
 enum Pools {
     /// SQLite has one writer at a time: a pool of one makes writers wait in a fair queue instead of on its busy timer.
@@ -121,18 +137,10 @@ impl Store {
     /// # Errors
     /// If it cannot be opened, made, or is newer than this program.
     pub async fn open(database: &config::Database) -> Result<Self, StoreError> {
-        let pools = match database {
-            config::Database::Sqlite(file) => {
-                make_file(file)?;
-                open_sqlite(file)
-            }
-            config::Database::Postgres(settings) => Pools::Postgres(Server::new(settings)?),
-        };
-        let mut store = Self {
-            pools,
-            newly_made: false,
-            waiting: Duration::ZERO,
-        };
+        if let config::Database::Sqlite(file) = database {
+            make_file(file)?;
+        }
+        let mut store = Self::of(database)?;
         let begun = Instant::now();
         if let Pools::Postgres(server) = &store.pools {
             reach(server, begun).await?;
@@ -147,6 +155,36 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// Looks at a database that is there, and changes nothing in it.
+    ///
+    /// # Errors
+    /// If it cannot be opened, or is newer than this program.
+    pub async fn look(database: &config::Database) -> Result<Found, StoreError> {
+        let store = Self::of(database)?;
+        if let Pools::Postgres(server) = &store.pools {
+            server.try_once().await?;
+        }
+        let known = migrations::known();
+        match store.version().await? {
+            0 => Ok(Found::Empty),
+            found if found == known => Ok(Found::Current(store)),
+            found if found > known => Err(StoreError::Newer { found, known }),
+            found => Ok(Found::Older { found, known }),
+        }
+    }
+
+    fn of(database: &config::Database) -> Result<Self, StoreError> {
+        let pools = match database {
+            config::Database::Sqlite(file) => open_sqlite(file),
+            config::Database::Postgres(settings) => Pools::Postgres(Server::new(settings)?),
+        };
+        Ok(Self {
+            pools,
+            newly_made: false,
+            waiting: Duration::ZERO,
+        })
     }
 
     /// The same, for somebody who rather waits than hears that others are at work: a command in a shell. A request is
