@@ -1,8 +1,10 @@
 //! The command line: one file a command. Builds things and starts them; no logic.
 //!
-//! Exit codes: 0 done, 1 not done (said why), 64 wrong use or wrong configuration (`EX_USAGE`).
+//! Exit codes: 0 done, 1 not done (said why), 64 wrong use or wrong configuration (`EX_USAGE`), 69 the database does not
+//! answer (`EX_UNAVAILABLE`): then the same command may work later.
 
 mod check;
+mod db;
 mod keys;
 mod output;
 pub mod serve;
@@ -21,6 +23,7 @@ use crate::store::{Store, StoreError};
 use crate::telemetry;
 
 const WRONG_USE: u8 = 64;
+const UNAVAILABLE: u8 = 69;
 
 /// A reverse-proxy authentication gateway.
 #[derive(Debug, Parser)]
@@ -55,6 +58,9 @@ enum Command {
     /// Look at sessions and end them
     #[command(subcommand)]
     Sessions(sessions::Command),
+    /// Back the database up, or move it
+    #[command(subcommand)]
+    Db(db::Command),
 }
 
 /// Runs the command that the arguments name.
@@ -89,6 +95,12 @@ pub fn main() -> ExitCode {
         Some(Command::Sessions(command)) => with_store(file, async |_, store| {
             sessions::run(command, store, arguments.json).await
         }),
+        Some(Command::Db(command)) => {
+            if let Err(failed) = log_warnings() {
+                return failed;
+            }
+            db::run(&command, file, arguments.json)
+        }
     }
 }
 
@@ -120,14 +132,8 @@ fn with_store(
         Ok(settings) => settings,
         Err(problems) => return wrong_configuration(&problems),
     };
-    // Who changed what goes to the audit log from here, too.
-    let format = if std::io::stderr().is_terminal() {
-        LogFormat::Text
-    } else {
-        LogFormat::Json
-    };
-    if let Err(error) = telemetry::log::init("warn", format) {
-        return failed(error);
+    if let Err(failed) = log_warnings() {
+        return failed;
     }
     let done = on_a_runtime(async {
         let store = Store::open(&settings.database).await?.patient();
@@ -139,9 +145,30 @@ fn with_store(
         store.close().await;
         done
     });
+    finished(done)
+}
+
+/// To standard error, where who changed what goes from here, too.
+fn log_warnings() -> Result<(), ExitCode> {
+    let format = if std::io::stderr().is_terminal() {
+        LogFormat::Text
+    } else {
+        LogFormat::Json
+    };
+    telemetry::log::init("warn", format).map(drop).map_err(failed)
+}
+
+fn finished(done: Result<(), CommandError>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(error),
+        Err(error) => {
+            output::to_stderr(&error);
+            if error.is_of_the_store() {
+                ExitCode::from(UNAVAILABLE)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
     }
 }
 
@@ -160,10 +187,33 @@ enum CommandError {
     KeyFile(#[from] config::KeyFileError),
     #[error(transparent)]
     NoKey(#[from] crate::seal::NoKey),
+    #[error(transparent)]
+    Backup(#[from] crate::store::BackupError),
+    #[error(transparent)]
+    Copy(#[from] crate::store::CopyError),
     #[error("{0}")]
     Said(String),
     #[error("the system gives no runtime: {0}")]
     Runtime(#[from] std::io::Error),
+}
+
+impl CommandError {
+    /// Whether the same may work later, when the database answers.
+    fn is_of_the_store(&self) -> bool {
+        let error = match self {
+            Self::Store(error)
+            | Self::Change(crate::directory::ChangeError::Store(error))
+            | Self::Sessions(crate::session::Unavailable(error))
+            | Self::KeyRing(crate::identity::KeyRingError::Store(error))
+            | Self::Backup(crate::store::BackupError::Store(error))
+            | Self::Copy(crate::store::CopyError::Store(error)) => error,
+            _ => return false,
+        };
+        !matches!(
+            error,
+            StoreError::NoFolder(_) | StoreError::Newer { .. } | StoreError::Unreadable(_)
+        )
+    }
 }
 
 fn on_a_runtime<T>(task: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {

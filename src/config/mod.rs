@@ -72,6 +72,25 @@ pub fn load_store(
     outcome(settings, found)
 }
 
+/// Reads what is needed to move an instance: two databases, each an address or `configured`, and the key of the first.
+///
+/// # Errors
+/// All that is wrong, at once.
+pub fn load_moving(
+    env: impl IntoIterator<Item = (String, String)>,
+    file: Option<&Path>,
+    from: &str,
+    to: &str,
+) -> Result<Moving, Problems> {
+    let mut found = Vec::new();
+    let values = source::read(env, file, &mut found);
+    let mut reader = Reader::new(&values, found);
+    let moving = parse::moving(&mut reader, from, to);
+    let mut found = reader.found;
+    found.retain(|(about, _)| about.is_none_or(|name| parse::STORE_SETTINGS.contains(&name)));
+    outcome(moving, found)
+}
+
 fn understand(values: Values, found: Vec<Found>) -> Result<Loaded, Problems> {
     let mut reader = Reader::new(&values, found);
     let settings = parse::settings(&mut reader);

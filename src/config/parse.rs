@@ -12,7 +12,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use super::problem::{Problem, Warning, shown};
-use super::settings::{LogFormat, Settings, StoreSettings};
+use super::settings::{LogFormat, Moving, Settings, StoreSettings};
 use super::source::{Found, Value, Values, text_of};
 use super::table::{Kind, Setting, by_name};
 use super::words;
@@ -120,6 +120,14 @@ pub(super) fn store_settings(reader: &mut Reader<'_>) -> Option<StoreSettings> {
         None
     };
     storage::settings(reader, public.as_ref(), ca_file.as_deref())
+}
+
+/// Reads what is needed to move an instance.
+pub(super) fn moving(reader: &mut Reader<'_>, from: &str, to: &str) -> Option<Moving> {
+    let listen = network::listen(reader);
+    let public = network::public_url(reader, listen.as_deref());
+    let ca_file = network::ca_file(reader)?;
+    storage::moving(reader, public.as_ref(), ca_file.as_deref(), [from, to])
 }
 
 /// Gives out values and takes in what is wrong with them.

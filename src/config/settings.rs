@@ -92,6 +92,17 @@ pub struct StoreSettings {
     pub secret_keys: SecretKeys,
 }
 
+/// What is needed to move an instance from one database to another.
+#[derive(Clone, Debug)]
+pub struct Moving {
+    /// Where it is.
+    pub from: Database,
+    /// Where it goes.
+    pub to: Database,
+    /// Where the keys come from that open what is sealed in it.
+    pub secret_keys: SecretKeys,
+}
+
 impl Settings {
     /// Where the provider sends people after signing in; registered there.
     #[must_use]

@@ -209,6 +209,18 @@ pub async fn list(store: &Store, now: UnixTime) -> Result<Vec<ListedKey>, StoreE
     Ok(listed.collect())
 }
 
+/// Names of the keys in the store that this sealer does not open.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn that_do_not_open(store: &Store, sealer: &Sealer) -> Result<Vec<String>, StoreError> {
+    let rows = store.reading().await?.keys().await?;
+    let closed = rows
+        .into_iter()
+        .filter(|row| SigningKey::open(sealer, &row.kid, &row.sealed).is_none());
+    Ok(closed.map(|row| row.kid).collect())
+}
+
 /// Lets the next key take over once it has been published for ten minutes, or at once if `immediately`. A change-over
 /// that is planned already stays as it is, unless `immediately`.
 ///

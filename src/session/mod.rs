@@ -42,7 +42,7 @@ pub enum Cached {
 /// Said when the store does not answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the session store does not answer")]
-pub struct Unavailable(#[from] StoreError);
+pub struct Unavailable(#[from] pub(crate) StoreError);
 
 /// How long sessions live.
 #[derive(Clone, Copy, Debug)]

@@ -7,11 +7,11 @@ use super::{Store, StoreError};
 use crate::seal;
 
 /// As long as PostgreSQL is told to take for a step.
-const MIGRATING: Duration = Duration::from_mins(11);
+pub(super) const MIGRATING: Duration = Duration::from_mins(11);
 
 /// Each brings the database from the version that is its index to the next. Never changed once released: a new one is
 /// added behind.
-const STEPS: &[&str] = &[FIRST, DEVICES];
+pub(super) const STEPS: &[&str] = &[FIRST, DEVICES];
 
 /// Times are Unix seconds, truth is 0 or 1: the one type of number that both databases spell alike.
 const FIRST: &str = "

@@ -5,6 +5,8 @@
 //! [`Change`] holds the lock row: every change to the directory and every revocation goes through it, so that they happen
 //! one after the other, and their feed entries stand in the order in which they were committed.
 
+mod backup;
+mod copy;
 mod feed;
 mod keys;
 mod link;
@@ -27,6 +29,8 @@ use std::time::{Duration, Instant};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 
+pub use self::backup::{BackupError, backup};
+pub use self::copy::{CopiedTable, CopyError};
 pub(crate) use self::feed::{ChangeKind, FeedEntry};
 pub(crate) use self::keys::KeyRow;
 use self::link::{Link, To, within};

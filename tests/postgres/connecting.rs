@@ -32,7 +32,7 @@ fn a_server_is_verified_as_the_address_says() {
         (&server.url("127.0.0.1", "sslmode=verify-ca"), Some(other.as_str())),
     ] {
         let said = list(url, ca);
-        assert_eq!(said.code, Some(1), "{url} {ca:?}");
+        assert_eq!(said.code, Some(69), "{url} {ca:?}");
         assert!(said.err.contains("certificate"), "{}", said.err);
     }
     // On this machine less is taken, if the address says so.
@@ -44,7 +44,7 @@ fn a_server_is_verified_as_the_address_says() {
     }
     assert_eq!(list(&server.url("[::1]", "sslmode=require"), None).code, Some(0));
     // This one wants TLS.
-    assert_eq!(list(&server.url("127.0.0.1", "sslmode=disable"), None).code, Some(1));
+    assert_eq!(list(&server.url("127.0.0.1", "sslmode=disable"), None).code, Some(69));
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn what_is_wrong_is_said_without_the_password() {
     let right = server.url("localhost", "sslmode=require");
     let wrong = right.replace("canary", "canari");
     let said = list(&wrong);
-    assert_eq!(said.code, Some(1));
+    assert_eq!(said.code, Some(69));
     assert!(said.err.contains("password authentication failed"), "{}", said.err);
     assert!(!said.err.contains("canari"), "{}", said.err);
 

@@ -4,3 +4,4 @@ mod program;
 mod server;
 
 mod connecting;
+mod moving;

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 
 use super::{Reader, network};
 use crate::config::postgres;
-use crate::config::settings::{Database, PublicUrl, SecretKeys, StoreSettings};
+use crate::config::problem::Problem;
+use crate::config::settings::{Database, Moving, PublicUrl, SecretKeys, StoreSettings};
 use crate::seal::SecretKey;
 
 pub(super) fn settings(
@@ -81,6 +82,59 @@ fn database(reader: &mut Reader<'_>, public: Option<&PublicUrl>, ca_file: Option
     };
     reader.wrong(NAME, wrong, WRITE);
     None
+}
+
+/// Two databases that are named as arguments, and the key of the first.
+pub(super) fn moving(
+    reader: &mut Reader<'_>,
+    public: Option<&PublicUrl>,
+    ca_file: Option<&Path>,
+    [from, to]: [&str; 2],
+) -> Option<Moving> {
+    let given = secret_keys(reader);
+    let rules = postgres_rules(reader, ca_file);
+    let mut database = |argument: &'static str, text: &str| {
+        if text == "configured" {
+            return self::database(reader, public, ca_file);
+        }
+        let read = if postgres::is_meant(text) {
+            postgres::read(text, rules.as_ref()?).map(|read| Database::Postgres(read.postgres))
+        } else {
+            let path = sqlite_path(text).map(|path| Database::Sqlite(PathBuf::from(path)));
+            path.map_err(|wrong| (wrong.to_owned(), "sqlite:/path, postgres://…, or configured"))
+        };
+        match read {
+            Ok(database) => Some(database),
+            Err((wrong, write)) => {
+                let setting = argument.to_owned();
+                // What was read may hold a password.
+                let problem = Problem {
+                    setting,
+                    source: None,
+                    read: None,
+                    wrong,
+                    write: write.to_owned(),
+                };
+                reader.found.push((None, problem));
+                None
+            }
+        }
+    };
+    let (from, to) = (database("FROM", from), database("TO", to));
+    let (from, to) = (from?, to?);
+    let secret_keys = match (given?, &from) {
+        (Some(keys), _) => SecretKeys::Given(keys),
+        (None, Database::Sqlite(path)) => SecretKeys::File(key_file(path)),
+        (None, Database::Postgres(_)) => {
+            reader.wrong(
+                "VESTIBULE_SECRET_KEY",
+                "it is missing: what is sealed in the source opens with it",
+                KEY_WRITE,
+            );
+            return None;
+        }
+    };
+    Some(Moving { from, to, secret_keys })
 }
 
 fn postgres_database(reader: &mut Reader<'_>, text: &str, rules: &postgres::Rules<'_>) -> Option<Database> {
