@@ -100,7 +100,9 @@ fn every_command_that_a_paper_names_is_there() {
                 .take_while(is_word)
                 .filter(|word| !word.starts_with('-'));
             let Some(first) = words.next() else { continue };
-            let second = words.next().filter(|_| ["users", "keys", "sessions", "db"].contains(&first));
+            let second = words
+                .next()
+                .filter(|_| ["users", "keys", "sessions", "db"].contains(&first));
             named.insert((first.to_owned(), second.map(str::to_owned)));
         }
     }
