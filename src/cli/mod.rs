@@ -200,14 +200,14 @@ enum CommandError {
 impl CommandError {
     /// Whether the same may work later, when the database answers.
     fn is_of_the_store(&self) -> bool {
-        let error = match self {
-            Self::Store(error)
-            | Self::Change(crate::directory::ChangeError::Store(error))
-            | Self::Sessions(crate::session::Unavailable(error))
-            | Self::KeyRing(crate::identity::KeyRingError::Store(error))
-            | Self::Backup(crate::store::BackupError::Store(error))
-            | Self::Copy(crate::store::CopyError::Store(error)) => error,
-            _ => return false,
+        let (Self::Store(error)
+        | Self::Change(crate::directory::ChangeError::Store(error))
+        | Self::Sessions(crate::session::Unavailable(error))
+        | Self::KeyRing(crate::identity::KeyRingError::Store(error))
+        | Self::Backup(crate::store::BackupError::Store(error))
+        | Self::Copy(crate::store::CopyError::Store(error))) = self
+        else {
+            return false;
         };
         !matches!(
             error,
