@@ -54,6 +54,43 @@ impl FromStr for Role {
     }
 }
 
+impl Role {
+    /// How much it may: of several roles in a team the strongest counts.
+    #[must_use]
+    pub const fn strength(self) -> u8 {
+        match self {
+            Self::Admin => 2,
+            Self::Member => 1,
+            Self::Viewer => 0,
+        }
+    }
+}
+
+/// A team's stable id in this instance. Never reused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct TeamId(Arc<str>);
+
+impl TeamId {
+    /// Takes an id as the store gave it.
+    #[must_use]
+    pub fn new(id: &str) -> Self {
+        Self(Arc::from(id))
+    }
+
+    /// The id as text: ASCII letters, digits and `_`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TeamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A user's stable id in this instance: the `sub` of the assertion. Never reused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
@@ -154,6 +191,12 @@ impl fmt::Display for EmailAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.written)
     }
+}
+
+/// The form in which names are compared, sorted and found: NFC, lower case.
+#[must_use]
+pub fn folded(name: &str) -> String {
+    name.nfc().flat_map(char::to_lowercase).nfc().collect()
 }
 
 /// Characters that have no place in a name that is compared: white space, controls, and those that are not seen.

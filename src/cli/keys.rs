@@ -10,6 +10,7 @@ use crate::config::StoreSettings;
 use crate::identity;
 use crate::seal::Sealer;
 use crate::store::Store;
+use crate::telemetry::audit::Actor;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -49,7 +50,7 @@ pub(super) async fn run(
         }
         Command::Rotate { now: immediately } => {
             let sealer = Sealer::new(&settings.secret_keys.load()?)?;
-            let rotated = identity::rotate(store, &sealer, immediately, now).await?;
+            let rotated = identity::rotate(store, &sealer, immediately, &Actor::shell(), now).await?;
             let object = json!({ "kid": rotated.kid, "signs_from": time(rotated.at) });
             show(vec![object], &["kid", "signs_from"], json);
         }

@@ -185,6 +185,7 @@ impl Instance {
         let rules = SessionRules {
             length: settings.session_length,
             idle: settings.session_idle,
+            audit_kept: settings.audit_kept,
         };
         let sessions = Sessions::open(store.clone(), Arc::clone(&sealer), rules, now).await?;
         let entry = Arc::new(ArcSwap::from_pointee(settings.entry.clone()));

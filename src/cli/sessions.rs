@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::CommandError;
 use super::output::{show, time};
 use crate::clock::UnixTime;
-use crate::directory;
+use crate::directory::{self, Actor, ChangeError};
 use crate::session::{self, Listed};
 use crate::store::Store;
 
@@ -31,6 +31,7 @@ pub(super) enum Command {
 
 pub(super) async fn run(command: Command, store: &Store, json: bool) -> Result<(), CommandError> {
     let now = UnixTime::now();
+    let shell = Actor::shell();
     match command {
         Command::List { user } => {
             let of = match user {
@@ -45,7 +46,7 @@ pub(super) async fn run(command: Command, store: &Store, json: bool) -> Result<(
                 Some(who) => {
                     let of = directory::find(store, &who).await?.id;
                     let sessions = session::list(store, Some(&of), now).await?;
-                    session::revoke_all_of(store, &of, now).await?;
+                    directory::end_sessions(store, &shell, of.as_str(), now).await?;
                     sessions
                 }
                 None => Vec::new(),
@@ -53,8 +54,11 @@ pub(super) async fn run(command: Command, store: &Store, json: bool) -> Result<(
             let one = match sid {
                 Some(sid) => {
                     let sessions = session::list(store, None, now).await?;
-                    if !session::revoke(store, &sid, now).await? {
-                        return Err(CommandError::Said(format!("there is no session {sid:?}")));
+                    match directory::end_session(store, &shell, &sid, now).await {
+                        Err(ChangeError::Gone) => {
+                            return Err(CommandError::Said(format!("there is no session {sid:?}")));
+                        }
+                        outcome => outcome?,
                     }
                     sessions.into_iter().filter(|session| session.sid == sid).collect()
                 }

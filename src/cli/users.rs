@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::CommandError;
 use super::output::{show, time};
 use crate::clock::UnixTime;
-use crate::directory::{self, User};
+use crate::directory::{self, Actor, Invitation, User};
 use crate::person::{EmailAddress, Role};
 use crate::store::Store;
 
@@ -48,21 +48,25 @@ pub(super) enum Command {
 
 pub(super) async fn run(command: Command, store: &Store, json: bool) -> Result<(), CommandError> {
     let now = UnixTime::now();
+    let shell = Actor::shell();
     let users = match command {
         Command::List => directory::list(store).await?,
         Command::Add { email, role } => {
             let address =
                 EmailAddress::parse(&email).map_err(|error| CommandError::Said(format!("{email:?} is {error}")))?;
-            vec![directory::add(store, &address, role, now).await?]
+            let invitation = Invitation {
+                email: address,
+                role,
+                teams: Vec::new(),
+                expires: None,
+            };
+            directory::invite(store, &shell, &[invitation], now).await?
         }
-        Command::SetRole { who, role } => vec![directory::set_role(store, &who, role, now).await?],
-        Command::Deactivate { who } => vec![directory::deactivate(store, &who, now).await?],
-        Command::Activate { who } => vec![directory::activate(store, &who, now).await?],
+        Command::SetRole { who, role } => vec![directory::set_role(store, &shell, &who, role, None, now).await?],
+        Command::Deactivate { who } => vec![directory::deactivate(store, &shell, &who, None, now).await?],
+        Command::Activate { who } => vec![directory::activate(store, &shell, &who, None, now).await?],
         Command::Remove { who } => {
-            let user = directory::find(store, &who).await?;
-            // By id: the address could have become somebody else's in between.
-            directory::remove(store, user.id.as_str(), now).await?;
-            vec![user]
+            vec![directory::remove(store, &shell, &who, None, now).await?]
         }
     };
     let objects = users.iter().map(object).collect();

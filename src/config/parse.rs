@@ -59,6 +59,7 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> Option<Settings> {
     let access_log = reader.flag("VESTIBULE_ACCESS_LOG");
     let session_length = reader.duration("SESSION_LENGTH", 1, 366 * 86_400);
     let session_idle = session_idle(reader);
+    let audit_kept = audit_kept(reader);
 
     let storage = storage?;
     Some(Settings {
@@ -95,6 +96,7 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> Option<Settings> {
         assertion_audience: assertion_audience?,
         session_length: session_length?,
         session_idle: session_idle?,
+        audit_kept: audit_kept?,
     })
 }
 
@@ -350,6 +352,19 @@ fn log_format(reader: &mut Reader<'_>) -> Option<LogFormat> {
     let word = if format == LogFormat::Text { "text" } else { "json" };
     reader.derived.push((NAME, word.to_owned()));
     Some(format)
+}
+
+fn audit_kept(reader: &mut Reader<'_>) -> Option<Duration> {
+    const NAME: &str = "VESTIBULE_AUDIT_DAYS";
+    let days = reader
+        .text(NAME)?
+        .parse()
+        .ok()
+        .filter(|days| (1..=36_500).contains(days));
+    if days.is_none() {
+        reader.wrong(NAME, "it is no number of days", "a number from 1 to 36500");
+    }
+    days.map(|days: u64| Duration::from_secs(days * 86_400))
 }
 
 /// None inside: sessions do not end by idling.

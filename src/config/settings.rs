@@ -81,6 +81,8 @@ pub struct Settings {
     pub session_length: Duration,
     /// How long a session lives without a request.
     pub session_idle: Option<Duration>,
+    /// How long the audit log is kept.
+    pub audit_kept: Duration,
 }
 
 /// What a command needs that looks into the database beside a running gateway.
@@ -494,6 +496,7 @@ impl std::fmt::Display for LdapServer {
 
 /// Who gets in, and as whom.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct EntryRules {
     /// False for `DISABLE_SSO_PROVISIONING=true`.
     pub provisioning: bool,
@@ -509,4 +512,8 @@ pub struct EntryRules {
     pub names_follow: bool,
     /// Whether people need an e-mail address here.
     pub email_needed: bool,
+    /// Whether places in teams follow the provider's groups claim.
+    pub follow_group_claims: bool,
+    /// Whether places in teams follow the LDAP directory's groups.
+    pub follow_ldap_groups: bool,
 }

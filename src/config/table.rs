@@ -188,7 +188,6 @@ pub fn by_name(name: &str) -> Option<&'static Setting> {
 
 const NONE: Preset = Words("none");
 const RECHECK: &str = "asking the directory again about live sessions";
-const TEAMS: &str = "team membership";
 
 /// The table.
 #[rustfmt::skip]
@@ -283,8 +282,8 @@ pub static SETTINGS: &[Setting] = &[
         "`true`: user name and full name follow the claims at every sign-in.")
         .live(),
     Setting::new("ENABLE_SSO_GROUP_CLAIMS", People, Flag, Is("false"),
-        "`true`: team membership follows the groups claim.")
-        .alias(&["ENABLE_SSO_GROUPS_CLAIMS"]).later(TEAMS),
+        "`true`: places in teams follow the groups claim, at every sign-in.")
+        .alias(&["ENABLE_SSO_GROUPS_CLAIMS"]).live(),
 
     Setting::new("SESSION_LENGTH", Sessions, Hours, Is("24"),
         "Hours a session lives; `720h` is understood, too (W&B Server: 720). An OIDC session is not asked about again at the provider until it ends."),
@@ -295,6 +294,8 @@ pub static SETTINGS: &[Setting] = &[
         "`true`: one sign-in without SSO through a one-time link on standard error, to repair a broken set-up.")
         .later("the one-time link"),
 
+    Setting::new("VESTIBULE_AUDIT_DAYS", Storage, Count, Is("400"),
+        "Days for which the audit log is kept in the database."),
     Setting::new("VESTIBULE_DATABASE_URL", Storage, Url, Words("`sqlite:vestibule.db` with a loopback public URL, else required"),
         "People, teams, sessions and keys: embedded SQLite, `sqlite:` and an absolute path; or PostgreSQL for several replicas, `postgres://user:password@host:5432/database`. Beyond loopback its certificate is verified (`sslmode=verify-full`, which need not be written).")
         .secret(Secret::Partly).example("sqlite:/var/lib/vestibule/vestibule.db"),
@@ -392,7 +393,8 @@ pub static SETTINGS: &[Setting] = &[
         "Only members get in: names or DNs of groups, separated by `;` (or `,` where none is a DN), compared as directories compare them.")
         .example("cn=staff,ou=groups,dc=example,dc=com;admins"),
     Setting::new("LDAP_GROUP_SYNC", Directory, Flag, Is("false"),
-        "`true`: team membership follows LDAP groups.").later(TEAMS),
+        "`true`: places in teams follow LDAP groups, at every sign-in.")
+        .live(),
     Setting::new("VESTIBULE_LDAP_ID_ATTRIBUTE", Directory, Text, Words("the first of `entryUUID`, `objectGUID`, `nsUniqueId`, `ipaUniqueID`"),
         "Attribute of the entry's stable id, by which people are known again. It must never be given to somebody else; changing it makes strangers of everyone.")
         .example("employeeNumber"),

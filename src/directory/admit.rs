@@ -1,15 +1,21 @@
 //! Who gets in, and as whom.
 
-use super::{Admitted, Arrival, ClaimedEmail, How, Refused, names, tell};
+use serde_json::json;
+
+use super::invitations::has_expired;
+use super::people::{delete, new_id};
+use super::{Actor, Admitted, Arrival, ClaimedEmail, How, Refused, event_about, groups, names};
 use crate::clock::UnixTime;
 use crate::config::EntryRules;
 use crate::person::{EmailAddress, Role, UserId};
 use crate::seal;
-use crate::store::{Change, ChangeKind, Store, UserRow};
-use crate::telemetry::audit::Kind;
+use crate::store::{Change, ChangeKind, RefusedRow, Store, UserRow};
+use crate::telemetry::audit::{Event, Kind};
 
 /// Whose `hd` claim says for which organisation an account was made; an address alone does not say so there.
 const GOOGLE: &str = "https://accounts.google.com";
+/// The word that stands for an issuer where people come from the directory.
+const LDAP: &str = "ldap";
 /// Longer than any provider's ids (OpenID Connect Core 1.0, section 2, allows 255).
 const LONGEST_ID: usize = 512;
 
@@ -17,9 +23,72 @@ const LONGEST_ID: usize = 512;
 ///
 /// People are known by (issuer, subject) alone. An e-mail address finds an invitation, never an existing account.
 ///
+/// `door` says from where they come, for the audit log.
+///
 /// # Errors
-/// [`Refused`] says why not; then nothing was changed.
-pub async fn admit(store: &Store, arrival: &Arrival, rules: &EntryRules, now: UnixTime) -> Result<Admitted, Refused> {
+/// [`Refused`] says why not; then no account was made, no link, no change.
+pub async fn admit(
+    store: &Store,
+    arrival: &Arrival,
+    rules: &EntryRules,
+    door: &Actor,
+    now: UnixTime,
+) -> Result<Admitted, Refused> {
+    let outcome = decide(store, arrival, rules, door, now).await;
+    match &outcome {
+        Ok(_) | Err(Refused::Unavailable(_)) => {}
+        Err(refused) => turn_away(store, refused, arrival, door, now).await,
+    }
+    outcome
+}
+
+/// Writes a refusal down; where nobody added them, admins may approve them. Whoever is refused stays so if the store does
+/// not take it; the log has it then, and says that the store has not.
+pub async fn turn_away(store: &Store, refused: &Refused, arrival: &Arrival, door: &Actor, now: UnixTime) {
+    let email = match &arrival.email {
+        ClaimedEmail::Verified(email) | ClaimedEmail::Unverified(email) => email.as_str(),
+        ClaimedEmail::Malformed | ClaimedEmail::Missing => "",
+    };
+    let mut event = Event::new(Kind::Refusal, door)
+        .detail("reason", &refused.to_string())
+        .detail("issuer", &arrival.issuer)
+        .detail("subject", &arrival.subject)
+        .detail("email", email);
+    if let Refused::EmailTaken = refused {
+        event = event.detail(
+            "remedy",
+            "vestibule users link, or vestibule users relink for everybody at once",
+        );
+    }
+    let row = match refused {
+        Refused::NotInvited => Some(RefusedRow {
+            id: seal::random_name(),
+            issuer: arrival.issuer.clone(),
+            subject: arrival.subject.clone(),
+            email: match &arrival.email {
+                ClaimedEmail::Verified(email) => Some((email.as_str().to_owned(), email.folded().to_owned())),
+                _ => None,
+            },
+            username: names::username(arrival.username.as_deref()),
+            name: names::full_name(arrival.name.as_deref()),
+            at: now,
+            times: 1,
+        }),
+        _ => None,
+    };
+    if let Err(error) = store.note(event.clone(), row.as_ref(), now).await {
+        event.tell();
+        tracing::warn!(%error, "a refusal stands in the log only");
+    }
+}
+
+async fn decide(
+    store: &Store,
+    arrival: &Arrival,
+    rules: &EntryRules,
+    door: &Actor,
+    now: UnixTime,
+) -> Result<Admitted, Refused> {
     check_identity(arrival)?;
     check_groups(arrival, rules)?;
     check_domain(arrival, rules)?;
@@ -27,17 +96,33 @@ pub async fn admit(store: &Store, arrival: &Arrival, rules: &EntryRules, now: Un
     let mut change = store.change(now).await?;
     let known = change.user_by_identity(&arrival.issuer, &arrival.subject).await?;
     let (user, how) = match &known {
-        Some(user) => (
-            welcome_back(&mut change, user.clone(), arrival, rules, now).await?,
-            How::Known,
-        ),
+        Some(user) => welcome_back(&mut change, user, arrival, rules, now).await?,
         None => receive(&mut change, arrival, rules, now).await?,
     };
-    change.commit().await?;
-    // A sign-in itself is told by the room that knows where it came from.
-    if known.is_some_and(|before| before.email != user.email) {
-        tell(Kind::Provisioning, "new address from the provider", &user);
+    let email = |user: &UserRow| user.email.as_ref().map(|(shown, _)| shown.clone());
+    let by_provider = door.with(super::Who::Provider);
+    if how != How::Known {
+        let event = event_about(Kind::Provisioning, &door.with(user.as_actor()), &user)
+            .detail("how", how.as_str())
+            .detail("issuer", &arrival.issuer)
+            .detail("subject", &arrival.subject)
+            .after(json!({ "role": user.role, "email": email(&user), "username": user.username.as_ref().map(|(shown, _)| shown) }));
+        change.record(event, now).await?;
     }
+    if let Some(before) = known.as_ref().filter(|before| before.email != user.email) {
+        let event = event_about(Kind::Provisioning, &by_provider, &user)
+            .detail("how", "new address from the provider")
+            .before(json!({ "email": email(before) }))
+            .after(json!({ "email": email(&user) }));
+        change.record(event, now).await?;
+    }
+    let followed = if arrival.issuer == LDAP {
+        rules.follow_ldap_groups
+    } else {
+        rules.follow_group_claims
+    };
+    groups::follow(&mut change, &user, arrival, followed, &by_provider, now).await?;
+    change.commit().await?;
     Ok(Admitted {
         role: user.role,
         user: user.id,
@@ -46,12 +131,15 @@ pub async fn admit(store: &Store, arrival: &Arrival, rules: &EntryRules, now: Un
 }
 
 fn check_identity(arrival: &Arrival) -> Result<(), Refused> {
-    let usable = |id: &str| !id.is_empty() && id.len() <= LONGEST_ID && !id.chars().any(char::is_control);
-    if usable(&arrival.issuer) && usable(&arrival.subject) {
+    if usable_id(&arrival.issuer) && usable_id(&arrival.subject) {
         Ok(())
     } else {
         Err(Refused::SubjectUnusable)
     }
+}
+
+pub(super) fn usable_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= LONGEST_ID && !id.chars().any(char::is_control)
 }
 
 /// Exactly, but for one leading slash (Keycloak's paths).
@@ -65,7 +153,7 @@ fn check_groups(arrival: &Arrival, rules: &EntryRules) -> Result<(), Refused> {
         .map_err(|why| Refused::GroupsUnreadable(why.clone()))?;
     let in_one = groups
         .iter()
-        .map(|group| group.strip_prefix('/').unwrap_or(group))
+        .map(|group| names::group(group))
         .any(|group| allowed.iter().any(|allowed| allowed == group));
     if in_one { Ok(()) } else { Err(Refused::GroupNotAllowed) }
 }
@@ -104,15 +192,18 @@ const fn usable_email(arrival: &Arrival) -> Result<&EmailAddress, Refused> {
 /// A known identity: signs in whatever its e-mail says.
 async fn welcome_back(
     change: &mut Change,
-    mut user: UserRow,
+    before: &UserRow,
     arrival: &Arrival,
     rules: &EntryRules,
     now: UnixTime,
-) -> Result<UserRow, Refused> {
-    if user.deactivated {
+) -> Result<(UserRow, How), Refused> {
+    if before.deactivated {
         return Err(Refused::Deactivated);
     }
-    let before = user.clone();
+    if has_expired(before, now) {
+        return Err(Refused::NotInvited);
+    }
+    let mut user = before.clone();
     if let (true, ClaimedEmail::Verified(email)) = (rules.email_needed, &arrival.email) {
         // Somebody else's, or an invitation's, is not taken: then the old one stays.
         if change.user_by_email(email.folded()).await?.is_none() {
@@ -132,12 +223,22 @@ async fn welcome_back(
     if user.username.is_none() {
         user.username = Some(username_for(change, &user.id, arrival).await?);
     }
-    if user != before {
+    // An identity that an admin approved, for the first time.
+    let first = before.signed_in.is_none();
+    if first {
+        user.expires = None;
+        user.name = user.name.or_else(|| names::full_name(arrival.name.as_deref()));
+    }
+    if user != *before {
+        user.version += 1;
         change.publish(ChangeKind::User, user.id.as_str()).await?;
     }
     user.signed_in = Some(now);
-    change.update_user(&user).await?;
-    Ok(user)
+    change.update_user(before, &user).await?;
+    if first {
+        change.settle_admin().await?;
+    }
+    Ok((user, if first { How::Invited } else { How::Known }))
 }
 
 /// An unknown identity: an invitation's, or a new account's if the rules make one.
@@ -153,10 +254,13 @@ async fn receive(
         None
     };
     let initial_admin = email.is_some_and(|email| rules.initial_admins.contains(email));
-    let of_address = match email {
+    let mut of_address = match email {
         Some(email) => change.user_by_email(email.folded()).await?,
         None => None,
     };
+    // One that has expired is as if it were not there: it admits nobody, and keeps nobody out.
+    let expired = of_address.take_if(|user| has_expired(user, now) && !user.deactivated);
+    let before = of_address.clone();
     let (mut user, how) = if let Some(user) = of_address {
         if user.signed_in.is_some() || change.has_identity(&user.id).await? {
             return Err(Refused::EmailTaken);
@@ -175,6 +279,9 @@ async fn receive(
         } else {
             How::Provisioned
         };
+        if let Some(expired) = &expired {
+            delete(change, expired).await?;
+        }
         (new_account(email, rules, now), how)
     };
     if initial_admin || how == How::FirstAdmin {
@@ -183,11 +290,20 @@ async fn receive(
     user.username = Some(username_for(change, &user.id, arrival).await?);
     user.name = names::full_name(arrival.name.as_deref());
     user.signed_in = Some(now);
-    if how == How::Invited {
-        change.update_user(&user).await?;
-    } else {
-        change.insert_user(&user).await?;
+    user.expires = None;
+    match &before {
+        Some(before) => {
+            user.version += 1;
+            change.update_user(before, &user).await?;
+        }
+        None => change.insert_user(&user).await?,
     }
+    change
+        .forget_refused_person(
+            Some((&arrival.issuer, &arrival.subject)),
+            email.map(EmailAddress::folded),
+        )
+        .await?;
     change
         .link_identity(&arrival.issuer, &arrival.subject, &user.id)
         .await?;
@@ -198,7 +314,7 @@ async fn receive(
 
 fn new_account(email: Option<&EmailAddress>, rules: &EntryRules, now: UnixTime) -> UserRow {
     UserRow {
-        id: UserId::new(&format!("u_{}", seal::random_name())),
+        id: new_id(),
         email: email.map(|email| (email.as_str().to_owned(), email.folded().to_owned())),
         username: None,
         name: None,
@@ -206,6 +322,9 @@ fn new_account(email: Option<&EmailAddress>, rules: &EntryRules, now: UnixTime) 
         deactivated: false,
         created: now,
         signed_in: None,
+        version: 1,
+        expires: None,
+        invited_by: None,
     }
 }
 

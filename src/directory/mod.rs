@@ -1,21 +1,43 @@
 //! People, their roles and invitations: the rules, as functions that a test calls without a socket.
 //!
-//! Public face: [`admit`] decides who gets in and as whom; the rest is what `vestibule users` does.
+//! Public face: [`admit`] decides who gets in and as whom; the rest is what console and command line do. Every change is
+//! one transaction: whether whoever acts may ([`rules`]), the change itself, its entry in the feed, its row in the audit
+//! log.
 
+mod access;
 mod admit;
+mod arrivals;
+mod audit;
+mod groups;
+mod invitations;
 mod names;
+mod pages;
 mod people;
+pub mod rules;
+mod teams;
 #[cfg(test)]
 mod tests;
 
-pub use self::admit::admit;
+pub use self::access::check;
+pub use self::admit::{admit, turn_away};
+pub use self::arrivals::{RefusedArrival, approve, dismiss, refused};
+pub use self::audit::{AuditEntry, AuditQuery, audit};
+pub use self::invitations::{Invitation, invite, withdraw};
+pub use self::pages::{Cursor, Page};
 pub use self::people::{
-    activate, add, address_of, deactivate, find, first_admin_open, is_empty, list, remove, set_role,
+    PeopleQuery, Sort, activate, address_of, deactivate, end_session, end_sessions, find, first_admin_open, is_empty,
+    link, list, one_admin_only, people, person, remove, set_role, unlink,
+};
+pub use self::rules::{Action, Relation, may};
+pub use self::teams::{
+    LinkedGroup, Member, Team, TeamView, create_team, delete_team, follow_group, remove_member, rename_team,
+    set_member, team, teams, unfollow_group,
 };
 use crate::clock::UnixTime;
-use crate::person::{EmailAddress, Role, UserId};
-use crate::store::{StoreError, UserRow};
-use crate::telemetry::audit;
+use crate::person::{EmailAddress, Role, TeamId, UserId};
+use crate::store::{Store, StoreError, UserRow};
+pub use crate::telemetry::audit::{Actor, Who};
+use crate::telemetry::audit::{Event, Kind};
 
 /// Somebody whom a provider or directory vouches for, at the door.
 #[derive(Clone, Debug)]
@@ -89,6 +111,20 @@ pub enum How {
     FirstAdmin,
 }
 
+impl How {
+    /// The word in the audit log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Known => "known",
+            Self::Invited => "invited",
+            Self::Provisioned => "provisioned",
+            Self::InitialAdmin => "initial_admin",
+            Self::FirstAdmin => "first_admin",
+        }
+    }
+}
+
 /// Why somebody is not let in. No account was made, no link, no change.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
@@ -149,6 +185,73 @@ pub struct User {
     pub created: UnixTime,
     /// The last sign-in.
     pub last_sign_in: Option<UnixTime>,
+    /// Raised by every change that an admin sees.
+    pub version: Version,
+    /// Of an invitation: from when on it admits nobody.
+    pub expires: Option<UnixTime>,
+    /// Of an invitation: who made it, by name.
+    pub invited_by: Option<String>,
+}
+
+/// The state of something that can be changed: a form carries the one that it was drawn from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Version(pub i64);
+
+/// Fails if somebody else has changed it since it was looked at.
+fn unchanged(expected: Option<Version>, version: i64) -> Result<(), ChangeError> {
+    match expected {
+        Some(expected) if expected.0 != version => Err(ChangeError::ChangedMeanwhile),
+        _ => Ok(()),
+    }
+}
+
+/// One person, whole.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// The account.
+    pub user: User,
+    /// By which they come, oldest first.
+    pub identities: Vec<Identity>,
+    /// Where they are, by name.
+    pub teams: Vec<Membership>,
+}
+
+/// An identity at a provider or directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The issuer, or the word `ldap`.
+    pub issuer: String,
+    /// The stable id there.
+    pub subject: String,
+    /// When it was linked.
+    pub linked: UnixTime,
+}
+
+/// Somebody's place in a team.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// The team.
+    pub team: TeamId,
+    /// Its name.
+    pub name: String,
+    /// The strongest of the roles below.
+    pub role: Role,
+    /// The role given by hand.
+    pub by_hand: Option<Role>,
+    /// What comes from groups: not edited by hand.
+    pub by_group: Vec<GroupRole>,
+}
+
+/// A place in a team that comes from a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRole {
+    /// Whose group it is: an issuer, or the word `ldap`.
+    pub issuer: String,
+    /// The group.
+    pub group: String,
+    /// The role that the team gives it.
+    pub role: Role,
 }
 
 impl From<UserRow> for User {
@@ -167,6 +270,9 @@ impl From<UserRow> for User {
             status,
             created: row.created,
             last_sign_in: row.signed_in,
+            version: Version(row.version),
+            expires: row.expires,
+            invited_by: row.invited_by,
         }
     }
 }
@@ -206,19 +312,62 @@ pub enum ChangeError {
     /// It would leave the instance without an active admin.
     #[error("{0} is the last active admin: make somebody else admin first")]
     LastAdmin(String),
+    /// The rules say no.
+    #[error("that is not allowed")]
+    NotAllowed,
+    /// Somebody else changed it after it was looked at.
+    #[error("somebody else has changed this meanwhile: look at it again")]
+    ChangedMeanwhile,
+    /// The text names no team.
+    #[error("there is no team with the name or id {0:?}")]
+    NoSuchTeam(String),
+    /// The name is taken.
+    #[error("there is a team {0:?} already")]
+    TeamExists(String),
+    /// It cannot be a name.
+    #[error("{0:?} cannot be a name: {1}")]
+    NotAName(String, &'static str),
+    /// A place in a team that comes from a group.
+    #[error("this place in the team comes from the group {0:?} and is not changed by hand")]
+    FromGroup(String),
+    /// The person is not in the team.
+    #[error("{0} is not in this team")]
+    NotInTeam(String),
+    /// There is no such link, identity, refused arrival, session.
+    #[error("that is not there (any more)")]
+    Gone,
+    /// It was an invitation, and is an account by now, or the other way round.
+    #[error("{0} has signed in: this is no invitation any more")]
+    NotAnInvitation(String),
+    /// The identity is another account's.
+    #[error("this identity belongs to another account, {0}")]
+    IdentityTaken(String),
+    /// Without it nobody could come by this account again.
+    #[error("this is the only identity of {0}: link another one first, or remove the account")]
+    LastIdentity(String),
+    /// The issuer or subject is no usable id.
+    #[error("an issuer and a subject are texts of 1 to 512 bytes without control characters")]
+    NoIdentity,
+    /// More at a time than this.
+    #[error("at most {0} at a time")]
+    TooMany(usize),
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Tells who was changed, and how.
-fn tell(kind: audit::Kind, how: &str, user: &UserRow) {
-    let email = user.email.as_ref().map_or("", |(shown, _)| shown);
-    let details = [
-        ("how", how),
-        ("user", user.id.as_str()),
-        ("email", email),
-        ("role", user.role.as_str()),
-    ];
-    audit::event(kind, &details);
+/// An event about an account.
+fn event_about(kind: Kind, actor: &Actor, user: &UserRow) -> Event {
+    Event::new(kind, actor)
+        .about("user", user.id.as_str(), user.called())
+        .detail("role", user.role.as_str())
+}
+
+/// Writes down an event that goes with no change: a refusal. Whoever was refused stays so if the store does not take it;
+/// the log has it then, and says that the store has not.
+pub async fn note(store: &Store, event: Event, now: UnixTime) {
+    if let Err(error) = store.note(event.clone(), None, now).await {
+        event.tell();
+        tracing::warn!(%error, "an audit event stands in the log only");
+    }
 }

@@ -2,6 +2,7 @@
 
 use unicode_normalization::UnicodeNormalization as _;
 
+use super::ChangeError;
 use crate::person::{self, EmailAddress, UserId};
 use crate::seal;
 use crate::store::{Change, StoreError};
@@ -21,7 +22,38 @@ pub(super) fn username(claimed: Option<&str>) -> Option<String> {
 
 /// The form in which user names are compared and stored as unique.
 pub(super) fn fold(username: &str) -> String {
-    username.nfc().flat_map(char::to_lowercase).nfc().collect()
+    person::folded(username)
+}
+
+/// The longest name that somebody gives a team, in characters.
+const LONGEST_TEAM: usize = 320;
+/// The longest name of a group, in characters.
+pub(super) const LONGEST_GROUP: usize = 512;
+
+/// A team's name as somebody typed it: NFC, without white space around it. Nothing is taken out in silence: apps decide by
+/// this name.
+pub(super) fn team(typed: &str) -> Result<String, ChangeError> {
+    let name: String = typed.trim().nfc().collect();
+    let wrong = if name.is_empty() {
+        "it is empty"
+    } else if name.chars().count() > LONGEST_TEAM {
+        "it has more than 320 characters"
+    } else if name.chars().any(char::is_control) {
+        "it has control characters"
+    } else if name
+        .chars()
+        .any(|c| person::is_unseen(c) || c != ' ' && c.is_whitespace())
+    {
+        "it has characters that are not seen"
+    } else {
+        return Ok(name);
+    };
+    Err(ChangeError::NotAName(name.chars().take(LONGEST_TEAM).collect(), wrong))
+}
+
+/// A group as it is compared: exactly, but for one leading slash (Keycloak's paths).
+pub(super) fn group(name: &str) -> &str {
+    name.strip_prefix('/').unwrap_or(name)
 }
 
 /// NFC, white space as single spaces, nothing that is not seen, bounded.

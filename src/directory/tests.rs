@@ -1,5 +1,8 @@
 //! Each test runs on SQLite, and on PostgreSQL where there is one.
 
+mod people;
+mod teams;
+
 use std::sync::Arc;
 
 use super::*;
@@ -19,6 +22,8 @@ fn rules() -> EntryRules {
         allowed_groups: None,
         names_follow: false,
         email_needed: true,
+        follow_group_claims: false,
+        follow_ldap_groups: false,
     }
 }
 
@@ -41,6 +46,37 @@ fn arrival(subject: &str) -> Arrival {
 
 async fn user_of(store: &Store, admitted: &Admitted) -> User {
     find(store, admitted.user.as_str()).await.unwrap()
+}
+
+async fn admit(store: &Store, arrival: &Arrival, rules: &EntryRules, now: UnixTime) -> Result<Admitted, Refused> {
+    super::admit(store, arrival, rules, &Actor::at_the_door(None, None), now).await
+}
+
+async fn add(store: &Store, email: &EmailAddress, role: Role, now: UnixTime) -> Result<User, ChangeError> {
+    let invitation = Invitation {
+        email: email.clone(),
+        role,
+        teams: Vec::new(),
+        expires: None,
+    };
+    let added = invite(store, &Actor::shell(), &[invitation], now).await?;
+    Ok(added.into_iter().next().unwrap())
+}
+
+async fn set_role(store: &Store, who: &str, role: Role, now: UnixTime) -> Result<User, ChangeError> {
+    super::set_role(store, &Actor::shell(), who, role, None, now).await
+}
+
+async fn deactivate(store: &Store, who: &str, now: UnixTime) -> Result<User, ChangeError> {
+    super::deactivate(store, &Actor::shell(), who, None, now).await
+}
+
+async fn activate(store: &Store, who: &str, now: UnixTime) -> Result<User, ChangeError> {
+    super::activate(store, &Actor::shell(), who, None, now).await
+}
+
+async fn remove(store: &Store, who: &str, now: UnixTime) -> Result<User, ChangeError> {
+    super::remove(store, &Actor::shell(), who, None, now).await
 }
 
 /// What the store holds of people, to see that a refusal left nothing behind.
@@ -526,6 +562,11 @@ async fn the_last_active_admin_cannot_be_lost() {
         deactivate(&store, "bob@example.com", NOW).await.unwrap();
         assert!(last(remove(&store, ann, NOW).await));
         activate(&store, "bob@example.com", NOW).await.unwrap();
+        // Nor is one who has never signed in: they cannot help an instance that has locked itself out.
+        assert!(last(set_role(&store, ann, Role::Member, NOW).await));
+        assert!(last(deactivate(&store, ann, NOW).await));
+        assert!(last(remove(&store, ann, NOW).await));
+        admit(&store, &arrival("bob"), &rules(), NOW).await.unwrap();
         remove(&store, ann, NOW).await.unwrap();
         assert!(last(set_role(&store, "bob@example.com", Role::Viewer, NOW).await));
     }

@@ -1,11 +1,12 @@
 //! What the assertion says (RFC 7519), cut to its size.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::key::SigningKey;
 use super::{AssertionSettings, CannotSign, Claims};
 use crate::clock::UnixTime;
+use crate::person::Role;
 
 /// An app with a clock that is behind ours still takes what was signed now.
 const BACKDATED: i64 = 30;
@@ -38,6 +39,10 @@ struct Payload<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     role: &'a str,
+    #[serde(serialize_with = "as_object")]
+    teams: &'a [(String, Role)],
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    teams_truncated: bool,
     groups: &'a [String],
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     groups_truncated: bool,
@@ -64,6 +69,8 @@ impl<'a> Payload<'a> {
             preferred_username: &claims.username,
             name: claims.name.as_deref(),
             role: claims.role.as_str(),
+            teams: &claims.teams,
+            teams_truncated: false,
             groups: &claims.groups,
             groups_truncated: claims.groups_truncated,
             sid: &claims.sid,
@@ -76,11 +83,29 @@ impl<'a> Payload<'a> {
         }
     }
 
-    /// Leaves out groups from the end on until the whole is at most `longest` bytes of JSON.
+    /// Leaves out groups, and then teams, from the end on until the whole is at most `longest` bytes of JSON.
     fn cut_to(&mut self, longest: usize) -> Result<(), serde_json::Error> {
         let groups = std::mem::take(&mut self.groups);
+        let teams = std::mem::take(&mut self.teams);
         let was_truncated = std::mem::replace(&mut self.groups_truncated, true);
+        self.teams_truncated = true;
         let mut length = serde_json::to_vec(&self)?.len();
+        let mut fitting = 0;
+        for (name, role) in teams {
+            // A colon, a comma, the role in quotes.
+            length += serde_json::to_vec(name)?.len() + role.as_str().len() + 4;
+            if length > longest {
+                break;
+            }
+            fitting += 1;
+        }
+        // Counted from the slice itself.
+        self.teams = &teams[..fitting];
+        self.teams_truncated = fitting < teams.len();
+        if self.teams_truncated {
+            self.groups_truncated = was_truncated || !groups.is_empty();
+            return Ok(());
+        }
         let mut fitting = 0;
         for group in groups {
             length += serde_json::to_vec(group)?.len() + 1;
@@ -96,6 +121,11 @@ impl<'a> Payload<'a> {
     }
 }
 
+/// Names to roles.
+fn as_object<S: Serializer>(teams: &[(String, Role)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(teams.iter().map(|(name, role)| (name, role)))
+}
+
 /// The signed assertion.
 pub(super) fn sign(
     key: &SigningKey,
@@ -107,7 +137,7 @@ pub(super) fn sign(
     let longest = key.longest_payload(LONGEST);
     payload.cut_to(longest).map_err(|_| CannotSign)?;
     let payload = serde_json::to_vec(&payload).map_err(|_| CannotSign)?;
-    // Everything but groups is bounded where it comes in; were it not, an app's server would answer for us.
+    // Everything but groups and teams is bounded where it comes in; were it not, an app's server would answer for us.
     if payload.len() > longest {
         return Err(CannotSign);
     }

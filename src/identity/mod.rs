@@ -30,6 +30,8 @@ pub struct Claims {
     pub name: Option<String>,
     /// Role in the instance.
     pub role: Role,
+    /// Teams, by name, with the role in each.
+    pub teams: Vec<(String, Role)>,
     /// The provider's groups as of sign-in.
     pub groups: Vec<String>,
     /// Whether `groups` is only the beginning of what the provider sent.

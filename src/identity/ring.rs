@@ -20,7 +20,7 @@ use crate::clock::UnixTime;
 use crate::config::IdentityField;
 use crate::seal::Sealer;
 use crate::store::{Change, ChangeKind, KeyRow, Store, StoreError};
-use crate::telemetry::audit::{self, Kind};
+use crate::telemetry::audit::{Actor, Event, Kind};
 use crate::telemetry::metrics;
 
 /// Published this long before it signs.
@@ -226,7 +226,13 @@ pub async fn that_do_not_open(store: &Store, sealer: &Sealer) -> Result<Vec<Stri
 ///
 /// # Errors
 /// If the store does not answer, or the next key does not open (unless `immediately`: then a new one is made).
-pub async fn rotate(store: &Store, sealer: &Sealer, immediately: bool, now: UnixTime) -> Result<Rotated, KeyRingError> {
+pub async fn rotate(
+    store: &Store,
+    sealer: &Sealer,
+    immediately: bool,
+    actor: &Actor,
+    now: UnixTime,
+) -> Result<Rotated, KeyRingError> {
     let mut change = store.change(now).await?;
     delete_past(&mut change, now).await?;
     make_missing(&mut change, sealer, now).await?;
@@ -274,9 +280,14 @@ pub async fn rotate(store: &Store, sealer: &Sealer, immediately: bool, now: Unix
     }
     make_missing(&mut change, sealer, now).await?;
     change.publish(ChangeKind::Keys, "").await?;
-    change.commit().await?;
     let how = if immediately { "at once" } else { "as planned" };
-    audit::event(Kind::KeyRotation, &[("kid", &next.kid), ("how", how)]);
+    let event = Event::new(Kind::KeyRotation, actor)
+        .about("key", &next.kid, "")
+        .detail("kid", &next.kid)
+        .detail("how", how)
+        .detail("signs_from", &at.0.to_string());
+    change.record(event, now).await?;
+    change.commit().await?;
     Ok(Rotated { kid: next.kid, at })
 }
 

@@ -13,6 +13,7 @@ use super::*;
 use crate::seal::{Sealer, SecretKey};
 use crate::store::Store;
 use crate::store::testing::{Place, damage, places};
+use crate::telemetry::audit::Actor;
 
 const NOW: UnixTime = UnixTime(1_800_000_000);
 
@@ -23,6 +24,7 @@ fn claims() -> Claims {
         username: "zoë".to_owned(),
         name: Some("Zoë, 100%".to_owned()),
         role: Role::Member,
+        teams: vec![("a,b".to_owned(), Role::Viewer), ("Zoë's".to_owned(), Role::Admin)],
         groups: vec!["/staff".to_owned(), "a,b".to_owned()],
         groups_truncated: false,
         sid: "s1".to_owned(),
@@ -98,7 +100,7 @@ async fn an_app_verifies_the_assertion_from_the_jwks_and_reads_what_the_contract
         let (_, read) = verify(&assertion_of(&ring, NOW), &ring.jwks(), NOW).unwrap();
         let expected = json!({
             "iss": "https://app.example", "aud": "https://aud.example", "sub": "u_1", "email": "zoë@example.com",
-            "preferred_username": "zoë", "name": "Zoë, 100%", "role": "member", "groups": ["/staff", "a,b"],
+            "preferred_username": "zoë", "name": "Zoë, 100%", "role": "member", "teams": {"a,b": "viewer", "Zoë's": "admin"}, "groups": ["/staff", "a,b"],
             "sid": "s1", "method": "oidc", "amr": ["pwd", "otp"], "auth_time": 1.5,
             "iat": NOW.0 - 30, "nbf": NOW.0 - 30, "exp": NOW.0 + 270,
         });
@@ -124,6 +126,7 @@ async fn the_plain_headers_say_the_same_encoded() {
         ("x-forwarded-preferred-username", "zo%C3%AB"),
         ("x-forwarded-role", "member"),
         ("x-forwarded-groups", "/staff,a%2Cb"),
+        ("x-forwarded-teams", "a%2Cb,Zo%C3%AB's"),
         ("x-webauth-user", "zo%C3%AB@example.com"),
         ("remote-name", "Zo%C3%AB, 100%25"),
     ]);
@@ -138,6 +141,7 @@ async fn what_is_absent_is_no_claim_and_no_header() {
     let bare = Claims {
         email: None,
         name: None,
+        teams: Vec::new(),
         groups: Vec::new(),
         amr: None,
         auth_time: None,
@@ -155,7 +159,14 @@ async fn what_is_absent_is_no_claim_and_no_header() {
     ];
     assert_eq!(names, left);
     let (_, read) = verify(map["x-vestibule-assertion"], &ring.jwks(), NOW).unwrap();
-    for claim in ["email", "name", "amr", "auth_time", "teams", "groups_truncated"] {
+    for claim in [
+        "email",
+        "name",
+        "amr",
+        "auth_time",
+        "teams_truncated",
+        "groups_truncated",
+    ] {
         assert!(read.get(claim).is_none(), "{claim}");
     }
 }
@@ -271,9 +282,13 @@ async fn a_key_is_published_before_it_signs_and_until_nothing_it_signed_is_valid
         let first = verify(&assertion_of(&ring, NOW), &ring.jwks(), NOW).unwrap().0;
         let next = kids(&ring).into_iter().find(|kid| *kid != first).unwrap();
         // Asked for too early, it waits until the next has been published for ten minutes.
-        let rotated = rotate(&store, &sealer(1), false, NOW.plus(100)).await.unwrap();
+        let rotated = rotate(&store, &sealer(1), false, &Actor::system(), NOW.plus(100))
+            .await
+            .unwrap();
         assert_eq!((&rotated.kid, rotated.at), (&next, NOW.plus(600)));
-        let again = rotate(&store, &sealer(1), false, NOW.plus(200)).await.unwrap();
+        let again = rotate(&store, &sealer(1), false, &Actor::system(), NOW.plus(200))
+            .await
+            .unwrap();
         assert_eq!((&again.kid, again.at), (&next, NOW.plus(600)));
         ring.reload(NOW.plus(200)).await.unwrap();
         assert_eq!(kids(&ring).len(), 3);
@@ -320,8 +335,10 @@ async fn a_rotation_at_once_also_overtakes_a_planned_one() {
     for place in places().await {
         let store = place.open().await;
         let ring = open(&store, NOW).await.unwrap();
-        let planned = rotate(&store, &sealer(1), false, NOW).await.unwrap();
-        let rotated = rotate(&store, &sealer(1), true, NOW.plus(10)).await.unwrap();
+        let planned = rotate(&store, &sealer(1), false, &Actor::system(), NOW).await.unwrap();
+        let rotated = rotate(&store, &sealer(1), true, &Actor::system(), NOW.plus(10))
+            .await
+            .unwrap();
         assert_eq!((&rotated.kid, rotated.at), (&planned.kid, NOW.plus(10)));
         ring.reload(NOW.plus(10)).await.unwrap();
         let (kid, _) = verify(&assertion_of(&ring, NOW.plus(10)), &ring.jwks(), NOW.plus(10)).unwrap();
@@ -348,11 +365,13 @@ async fn no_signing_key_no_start() {
         let error = open(&store, NOW).await.unwrap_err();
         assert!(error.to_string().contains("keys rotate --now"), "{error}");
         assert!(matches!(
-            rotate(&store, &sealer(1), false, NOW.plus(700)).await,
+            rotate(&store, &sealer(1), false, &Actor::system(), NOW.plus(700)).await,
             Err(KeyRingError::DoesNotOpen(_))
         ));
         // The way out that the sentence names.
-        let rotated = rotate(&store, &sealer(1), true, NOW.plus(700)).await.unwrap();
+        let rotated = rotate(&store, &sealer(1), true, &Actor::system(), NOW.plus(700))
+            .await
+            .unwrap();
         let ring = open(&store, NOW.plus(700)).await.unwrap();
         let (kid, _) = verify(&assertion_of(&ring, NOW.plus(700)), &ring.jwks(), NOW.plus(700)).unwrap();
         assert_eq!(kid, rotated.kid);

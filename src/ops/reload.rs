@@ -105,6 +105,8 @@ fn rules_differ(old: &EntryRules, new: &EntryRules) -> bool {
         allowed_groups,
         names_follow,
         email_needed: _,
+        follow_group_claims,
+        follow_ldap_groups,
     } = new;
     old.provisioning != *provisioning
         || old.initial_admins != *initial_admins
@@ -112,6 +114,8 @@ fn rules_differ(old: &EntryRules, new: &EntryRules) -> bool {
         || old.allowed_domains != *allowed_domains
         || old.allowed_groups != *allowed_groups
         || old.names_follow != *names_follow
+        || old.follow_group_claims != *follow_group_claims
+        || old.follow_ldap_groups != *follow_ldap_groups
 }
 
 /// Names the settings that differ and cannot be taken over. Taken apart field by field, so that a new one is thought of.
@@ -150,6 +154,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         assertion_audience,
         session_length,
         session_idle,
+        audit_kept,
     } = new;
     let changes = [
         (
@@ -198,6 +203,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ),
         ("SESSION_LENGTH", old.session_length != *session_length),
         ("VESTIBULE_SESSION_IDLE", old.session_idle != *session_idle),
+        ("VESTIBULE_AUDIT_DAYS", old.audit_kept != *audit_kept),
     ];
     let mut names: Vec<_> = changes
         .into_iter()

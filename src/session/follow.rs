@@ -143,6 +143,11 @@ impl Sessions {
                 }
             }
             Some(ChangeKind::Keys) => reload(keys, now).await?,
+            // Of many people at once, and rare: all are read again at their next request.
+            Some(ChangeKind::Team) => {
+                self.drops.fetch_add(1, Ordering::SeqCst);
+                self.cache.invalidate_all();
+            }
             None => {}
         }
         Ok(())
@@ -220,6 +225,8 @@ impl Sessions {
         });
         let mut writing = self.store.writing().await?;
         writing.sweep(now, unused_since).await?;
+        let kept = i64::try_from(self.rules.audit_kept.as_secs()).unwrap_or(i64::MAX);
+        writing.sweep_audit(now.plus(-kept)).await?;
         Ok(writing.commit().await?)
     }
 

@@ -32,8 +32,9 @@ impl Session {
 
     /// A guess at the bytes it takes with its finished headers, for the cache.
     pub(super) fn weight(&self) -> u32 {
-        let groups: usize = self.claims.groups.iter().map(|group| group.len() + 24).sum();
-        // The groups stand in the claims, at most 6 kB of assertion, and the plain list.
+        let teams: usize = self.claims.teams.iter().map(|(name, _)| name.len() + 32).sum();
+        let groups = self.claims.groups.iter().map(|group| group.len() + 24).sum::<usize>() + teams;
+        // The groups and teams stand in the claims, at most 6 kB of assertion, and the plain list.
         u32::try_from(3000 + groups + groups.min(6000)).unwrap_or(u32::MAX)
     }
 

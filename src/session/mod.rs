@@ -19,7 +19,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 pub use self::live::Session;
-pub use self::records::{list, revoke, revoke_all_of};
+pub use self::records::list;
 pub use self::sessions::Sessions;
 pub use self::token::Token;
 use crate::clock::UnixTime;
@@ -51,6 +51,8 @@ pub struct SessionRules {
     pub length: Duration,
     /// `VESTIBULE_SESSION_IDLE`.
     pub idle: Option<Duration>,
+    /// `VESTIBULE_AUDIT_DAYS`: the store is tidied by the same hand.
+    pub audit_kept: Duration,
 }
 
 /// A sign-in that succeeded.
@@ -64,6 +66,8 @@ pub struct NewSession {
     pub subject: String,
     /// `oidc`, `ldap` or `restore`.
     pub method: &'static str,
+    /// How the account was found, for the audit log.
+    pub how: &'static str,
     /// The provider's or directory's groups.
     pub groups: Vec<String>,
     /// As the provider sent it.

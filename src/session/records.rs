@@ -1,10 +1,9 @@
-//! Sessions as admins see them; works beside a running gateway, which hears of it within a second.
+//! Sessions as admins see them. Ending them is the directory's, which knows who may.
 
 use super::{Listed, Unavailable};
 use crate::clock::UnixTime;
 use crate::person::UserId;
-use crate::store::{ChangeKind, SessionWithUser, Store, StoreError};
-use crate::telemetry::audit::{self, Kind};
+use crate::store::{SessionWithUser, Store, StoreError};
 
 /// Live sessions, newest first, of one person or of all.
 ///
@@ -35,37 +34,6 @@ fn listed(rows: Vec<SessionWithUser>) -> Result<Vec<Listed>, StoreError> {
         });
     }
     Ok(listed)
-}
-
-/// Ends the session of this public id; false if there is none.
-///
-/// # Errors
-/// If the store does not answer.
-pub async fn revoke(store: &Store, sid: &str, now: UnixTime) -> Result<bool, Unavailable> {
-    let mut change = store.change(now).await?;
-    if !change.delete_session(sid).await? {
-        return Ok(false);
-    }
-    change.publish(ChangeKind::Session, sid).await?;
-    change.commit().await?;
-    audit::event(Kind::Revocation, &[("sid", sid)]);
-    Ok(true)
-}
-
-/// Ends all sessions of one person; says how many.
-///
-/// # Errors
-/// If the store does not answer.
-pub async fn revoke_all_of(store: &Store, user: &UserId, now: UnixTime) -> Result<u64, Unavailable> {
-    let mut change = store.change(now).await?;
-    let ended = change.delete_sessions_of(user).await?;
-    if ended == 0 {
-        return Ok(0);
-    }
-    change.publish(ChangeKind::UserEnded, user.as_str()).await?;
-    change.commit().await?;
-    audit::event(Kind::Revocation, &[("user", user.as_str()), ("how", "all sessions")]);
-    Ok(ended)
 }
 
 /// How somebody signed in, as the store spells it.

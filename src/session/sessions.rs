@@ -16,8 +16,10 @@ use super::token::{Token, TokenHash, hash_of, is_ours};
 use super::{Cached, CannotBegin, NewSession, ProviderTokens, SessionRules, Unavailable};
 use crate::clock::UnixTime;
 use crate::identity::Claims;
+use crate::person::Role;
 use crate::seal::{self, Sealer};
 use crate::store::{ChangeKind, SessionRow, SessionWithUser, Store, StoreError};
+use crate::telemetry::audit::{Actor, Event, Kind, Who};
 use crate::telemetry::metrics;
 
 /// What the cache may hold, by its own estimate.
@@ -131,12 +133,15 @@ impl Sessions {
         // Read again if a change was heard of between the reading and the remembering; twice is unlikely already.
         for _ in 0..3 {
             let drops = self.drops.load(Ordering::SeqCst);
-            let (row, feed) = self.store.reading().await?.session(&hash).await?;
+            let mut reading = self.store.reading().await?;
+            let (row, feed) = reading.session(&hash).await?;
             let Some(row) = row else {
                 self.gone.insert(hash, ());
                 return Ok(None);
             };
-            let Some(session) = self.live(row, hash, now)? else {
+            // As of a later moment than `feed`, if anything: what changed in between is read again, never passed over.
+            let teams = reading.teams_of(&row.user.id).await?;
+            let Some(session) = self.live(row, teams, hash, now)? else {
                 return Ok(None);
             };
             session.life.touch(now);
@@ -148,7 +153,8 @@ impl Sessions {
         Ok(found)
     }
 
-    /// Begins a session. The one whose cookie the browser still has, `replaces`, ends 30 s later.
+    /// Begins a session, and writes the sign-in down in the same transaction: without its row in the audit log there is none.
+    /// `door` says from where. The one whose cookie the browser still has, `replaces`, ends 30 s later.
     ///
     /// # Errors
     /// If the account is no longer active, or the store does not answer.
@@ -156,8 +162,10 @@ impl Sessions {
         &self,
         new: NewSession,
         replaces: Option<&[u8]>,
+        door: &Actor,
         now: UnixTime,
     ) -> Result<(Token, Arc<Session>), CannotBegin> {
+        let how = new.how;
         let token = Token::generate(&self.sealer);
         let hash = seal::sha256(token.cookie_value().as_bytes());
         let row = self.row_of(new, hash, now)?;
@@ -175,12 +183,22 @@ impl Sessions {
         if let Some(sid) = &replaced {
             change.publish(ChangeKind::Session, sid).await?;
         }
+        let event = Event::new(Kind::SignIn, &door.with(user.as_actor()))
+            .about("user", user.id.as_str(), user.called())
+            .detail("role", user.role.as_str())
+            .detail("how", how)
+            .detail("method", &row.method)
+            .detail("issuer", &row.issuer)
+            .detail("subject", &row.subject)
+            .detail("sid", &row.sid);
+        change.record(event, now).await?;
+        let teams = change.teams_of(&user.id).await?;
         let feed = change.number();
         change.commit().await?;
         if let Some(life) = replaced.and_then(|sid| self.registry.life(&sid)) {
             life.shorten(ends, now);
         }
-        let session = self.live(SessionWithUser { session: row, user }, hash, now)?;
+        let session = self.live(SessionWithUser { session: row, user }, teams, hash, now)?;
         // It was made a moment ago; only a length of nothing makes it end at once.
         let session = session.ok_or(CannotBegin::NotActive)?;
         self.remember(hash, Arc::clone(&session), feed, drops);
@@ -188,16 +206,26 @@ impl Sessions {
         Ok((token, session))
     }
 
-    /// Ends a session here; hands out the provider's tokens, so that it can be ended there.
+    /// Ends a session here, and writes the logout down in the same transaction; hands out the provider's tokens, so that it can be ended there.
     ///
     /// # Errors
     /// If the store does not answer; then it has not ended.
-    pub async fn end(&self, session: &Session, now: UnixTime) -> Result<ProviderTokens, Unavailable> {
-        let sid = &session.claims().sid;
+    pub async fn end(&self, session: &Session, door: &Actor, now: UnixTime) -> Result<ProviderTokens, Unavailable> {
+        let claims = session.claims();
+        let sid = &claims.sid;
         let mut change = self.store.change(now).await?;
         let (id_token, refresh_token) = change.provider_tokens(sid).await?;
         if change.delete_session(sid).await? {
             change.publish(ChangeKind::Session, sid).await?;
+            let name = claims.email.as_deref().unwrap_or(&claims.username);
+            let who = Who::Person {
+                user: claims.sub.clone(),
+                name: name.to_owned(),
+            };
+            let event = Event::new(Kind::Logout, &door.with(who))
+                .about("user", claims.sub.as_str(), name)
+                .detail("sid", sid);
+            change.record(event, now).await?;
             change.commit().await?;
         }
         self.end_here(sid);
@@ -258,6 +286,7 @@ impl Sessions {
     pub(super) fn live(
         &self,
         row: SessionWithUser,
+        teams: Vec<(String, Role)>,
         hash: TokenHash,
         now: UnixTime,
     ) -> Result<Option<Arc<Session>>, StoreError> {
@@ -274,6 +303,7 @@ impl Sessions {
             username: user.username.map(|(shown, _)| shown).unwrap_or_default(),
             name: user.name,
             role: user.role,
+            teams,
             groups: serde_json::from_str(&row.groups).map_err(unreadable)?,
             groups_truncated: row.groups_truncated,
             sid: row.sid.clone(),

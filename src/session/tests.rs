@@ -10,11 +10,13 @@ use crate::person::{EmailAddress, Role};
 use crate::seal::{Sealer, SecretKey};
 use crate::store::Store;
 use crate::store::testing::{Place, damage, places};
+use crate::telemetry::audit::Actor;
 
 const NOW: UnixTime = UnixTime(1_800_000_000);
 const RULES: SessionRules = SessionRules {
     length: Duration::from_hours(1),
     idle: None,
+    audit_kept: Duration::from_hours(24),
 };
 
 /// One gateway process.
@@ -59,7 +61,7 @@ impl Gateway {
     async fn sign_in_over(&self, subject: &str, old: Option<&Token>, now: UnixTime) -> (Token, Arc<Session>) {
         let new = new_session(&self.store, subject).await;
         let old = old.map(|token| token.cookie_value().as_bytes());
-        self.sessions.begin(new, old, now).await.unwrap()
+        self.sessions.begin(new, old, &Actor::system(), now).await.unwrap()
     }
 
     fn cached(&self, token: &Token, now: UnixTime) -> Cached {
@@ -103,8 +105,13 @@ async fn admit(store: &Store, subject: &str) -> UserId {
         allowed_groups: None,
         names_follow: false,
         email_needed: true,
+        follow_group_claims: false,
+        follow_ldap_groups: false,
     };
-    directory::admit(store, &arrival, &rules, NOW).await.unwrap().user
+    directory::admit(store, &arrival, &rules, &Actor::system(), NOW)
+        .await
+        .unwrap()
+        .user
 }
 
 async fn new_session(store: &Store, subject: &str) -> NewSession {
@@ -113,6 +120,7 @@ async fn new_session(store: &Store, subject: &str) -> NewSession {
         issuer: "https://id.example".to_owned(),
         subject: subject.to_owned(),
         method: "oidc",
+        how: "known",
         groups: vec!["staff".to_owned(), "a\0b\n".to_owned()],
         amr: Some(serde_json::json!(["pwd"])),
         auth_time: Some(serde_json::json!(1.5)),
@@ -196,7 +204,7 @@ async fn an_ended_session_stays_ended_everywhere() {
         let (here, there) = (Gateway::start(&place, RULES).await, Gateway::start(&place, RULES).await);
         let (token, session) = here.sign_in("ann").await;
         let elsewhere = there.find(&token, NOW).await.unwrap();
-        let tokens = here.sessions.end(&session, NOW).await.unwrap();
+        let tokens = here.sessions.end(&session, &Actor::system(), NOW).await.unwrap();
         assert_eq!(
             secrecy::ExposeSecret::expose_secret(&tokens.id_token.unwrap()),
             "raw.id.token"
@@ -208,7 +216,7 @@ async fn an_ended_session_stays_ended_everywhere() {
         assert!(elsewhere.ended().is_cancelled());
         assert!(there.live(&token, NOW).await.is_none());
         // Twice is no error.
-        here.sessions.end(&session, NOW).await.unwrap();
+        here.sessions.end(&session, &Actor::system(), NOW).await.unwrap();
     }
 }
 
@@ -224,10 +232,25 @@ async fn a_deactivated_or_removed_user_is_out_at_the_next_look() {
             let (bobs, _) = gateway.sign_in("bob").await;
             let who = session.claims().sub.as_str();
             match round {
-                "deactivate" => drop(directory::deactivate(&shell, who, NOW).await.unwrap()),
-                "remove" => drop(directory::remove(&shell, who, NOW).await.unwrap()),
-                "revoke" => assert!(revoke_all_of(&shell, &session.claims().sub, NOW).await.unwrap() > 0),
-                _ => assert!(revoke(&shell, &session.claims().sid, NOW).await.unwrap()),
+                "deactivate" => drop(
+                    directory::deactivate(&shell, &Actor::shell(), who, None, NOW)
+                        .await
+                        .unwrap(),
+                ),
+                "remove" => drop(
+                    directory::remove(&shell, &Actor::shell(), who, None, NOW)
+                        .await
+                        .unwrap(),
+                ),
+                "revoke" => assert!(
+                    directory::end_sessions(&shell, &Actor::shell(), session.claims().sub.as_str(), NOW)
+                        .await
+                        .unwrap()
+                        > 0
+                ),
+                _ => directory::end_session(&shell, &Actor::shell(), &session.claims().sid, NOW)
+                    .await
+                    .unwrap(),
             }
             gateway.follow(NOW).await;
             assert!(session.ended().is_cancelled(), "{round}");
@@ -238,9 +261,11 @@ async fn a_deactivated_or_removed_user_is_out_at_the_next_look() {
                     user: session.claims().sub.clone(),
                     ..new_session(&gateway.store, "bob").await
                 };
-                let began = gateway.sessions.begin(new, None, NOW).await;
+                let began = gateway.sessions.begin(new, None, &Actor::system(), NOW).await;
                 assert!(matches!(began, Err(CannotBegin::NotActive)));
-                directory::activate(&shell, who, NOW).await.unwrap();
+                directory::activate(&shell, &Actor::shell(), who, None, NOW)
+                    .await
+                    .unwrap();
                 gateway.follow(NOW).await;
                 assert!(gateway.live(&token, NOW).await.is_none(), "an old session came back");
             }
@@ -258,7 +283,7 @@ async fn the_running_follower_puts_a_deactivated_user_out_within_a_second() {
         let running = tokio::spawn(async move { follower.sessions.run(&follower.keys).await });
         tokio::time::sleep(Duration::from_millis(300)).await;
         let shell = place.open().await;
-        directory::deactivate(&shell, "ann@example.com", UnixTime::now())
+        directory::deactivate(&shell, &Actor::shell(), "ann@example.com", None, UnixTime::now())
             .await
             .unwrap();
         let out = tokio::time::timeout(Duration::from_secs(1), session.ended().cancelled()).await;
@@ -274,10 +299,12 @@ async fn whoever_signed_in_again_after_a_deactivation_keeps_the_new_session() {
         here.sign_in("boss").await;
         let (old, _) = here.sign_in("ann").await;
         there.find(&old, NOW).await.unwrap();
-        directory::deactivate(&here.store, "ann@example.com", NOW)
+        directory::deactivate(&here.store, &Actor::shell(), "ann@example.com", None, NOW)
             .await
             .unwrap();
-        directory::activate(&here.store, "ann@example.com", NOW).await.unwrap();
+        directory::activate(&here.store, &Actor::shell(), "ann@example.com", None, NOW)
+            .await
+            .unwrap();
         let (new, session) = there.sign_in("ann").await;
         there.follow(NOW).await;
         assert!(there.live(&old, NOW).await.is_none());
@@ -292,15 +319,22 @@ async fn a_role_change_shows_in_live_sessions_and_ends_none() {
         let gateway = Gateway::start(&place, RULES).await;
         gateway.sign_in("boss").await;
         let (token, session) = gateway.sign_in("ann").await;
-        directory::set_role(&gateway.store, "ann@example.com", Role::Viewer, NOW)
-            .await
-            .unwrap();
+        directory::set_role(
+            &gateway.store,
+            &Actor::shell(),
+            "ann@example.com",
+            Role::Viewer,
+            None,
+            NOW,
+        )
+        .await
+        .unwrap();
         gateway.follow(NOW).await;
         let again = gateway.live(&token, NOW).await.unwrap();
         assert_eq!(again.claims().role, Role::Viewer);
         assert!(!session.ended().is_cancelled());
         // The signal is the same, whichever object a connection holds.
-        gateway.sessions.end(&again, NOW).await.unwrap();
+        gateway.sessions.end(&again, &Actor::system(), NOW).await.unwrap();
         assert!(session.ended().is_cancelled());
     }
 }
@@ -318,8 +352,10 @@ async fn what_was_read_before_a_change_is_not_remembered_after_it() {
             sessions.cache.invalidate(&hash);
             let drops = sessions.drops.load(SeqCst);
             let (row, feed) = gateway.store.reading().await.unwrap().session(&hash).await.unwrap();
-            let read = sessions.live(row.unwrap(), hash, NOW).unwrap().unwrap();
-            revoke(&gateway.store, &session.claims().sid, NOW).await.unwrap();
+            let read = sessions.live(row.unwrap(), Vec::new(), hash, NOW).unwrap().unwrap();
+            directory::end_session(&gateway.store, &Actor::shell(), &session.claims().sid, NOW)
+                .await
+                .unwrap();
             if heard == "by looking at everything" {
                 sessions.lost.store(true, SeqCst);
             }
@@ -447,6 +483,7 @@ async fn a_shorter_length_counts_for_those_who_signed_in_before() {
         let strict = SessionRules {
             length: Duration::from_mins(1),
             idle: None,
+            audit_kept: RULES.audit_kept,
         };
         let gateway = Gateway::start(&place, strict).await;
         assert_eq!(gateway.find(&token, NOW).await.unwrap().expires_at(), NOW.plus(60));
@@ -460,7 +497,7 @@ async fn with_the_store_away_cached_sessions_go_on_for_a_minute_and_new_ones_do_
     let gateway = Gateway::start(&place, RULES).await;
     let (token, _) = gateway.sign_in("ann").await;
     let (gone, session) = gateway.sign_in("bob").await;
-    gateway.sessions.end(&session, NOW).await.unwrap();
+    gateway.sessions.end(&session, &Actor::system(), NOW).await.unwrap();
     let new = new_session(&gateway.store, "bob").await;
     gateway.store.close().await;
     assert!(gateway.sessions.follow(&gateway.keys, NOW.plus(10)).await.is_err());
@@ -469,7 +506,7 @@ async fn with_the_store_away_cached_sessions_go_on_for_a_minute_and_new_ones_do_
     assert!(matches!(gateway.cached(&gone, NOW.plus(61)), Cached::Unavailable));
     assert!(is_none(&gateway.sessions.cached(b"made up", NOW.plus(61))));
     assert_eq!(gateway.sessions.away_for(NOW.plus(61)), 61);
-    let began = gateway.sessions.begin(new, None, NOW).await;
+    let began = gateway.sessions.begin(new, None, &Actor::system(), NOW).await;
     assert!(matches!(began, Err(CannotBegin::Unavailable(_))));
     assert!(gateway.sessions.use_attempt("a", NOW).await.is_err());
 }
@@ -506,7 +543,7 @@ async fn a_change_of_a_kind_that_a_newer_program_wrote_is_not_passed_over() {
         let gateway = Gateway::start(&place, RULES).await;
         let (token, session) = gateway.sign_in("ann").await;
         let sql = "DELETE FROM sessions; UPDATE instance SET feed = feed + 1; \
-                   INSERT INTO changes SELECT feed, 1, 'team', 'x', 1800000000 FROM instance";
+                   INSERT INTO changes SELECT feed, 1, 'from-later', 'x', 1800000000 FROM instance";
         damage(&gateway.store, sql).await;
         gateway.follow(NOW).await;
         assert!(session.ended().is_cancelled());
@@ -519,14 +556,14 @@ async fn a_rotation_by_another_process_is_heard() {
     for place in places().await {
         let gateway = Gateway::start(&place, RULES).await;
         let before = gateway.keys.jwks();
-        identity::rotate(&place.open().await, &gateway.sealer, false, NOW)
+        identity::rotate(&place.open().await, &gateway.sealer, false, &Actor::shell(), NOW)
             .await
             .unwrap();
         assert_eq!(gateway.keys.jwks(), before);
         gateway.follow(NOW).await;
         assert_ne!(gateway.keys.jwks(), before);
         // A key that does not open is the operator's to see: the store is not away for it.
-        identity::rotate(&place.open().await, &gateway.sealer, true, NOW)
+        identity::rotate(&place.open().await, &gateway.sealer, true, &Actor::shell(), NOW)
             .await
             .unwrap();
         damage(&gateway.store, "UPDATE signing_keys SET sealed = sealed || sealed").await;
@@ -601,7 +638,7 @@ async fn a_provider_token_that_does_not_open_does_not_stop_the_logout() {
         let gateway = Gateway::start(&place, RULES).await;
         let (token, session) = gateway.sign_in("ann").await;
         damage(&gateway.store, "UPDATE sessions SET id_token = token_hash").await;
-        let tokens = gateway.sessions.end(&session, NOW).await.unwrap();
+        let tokens = gateway.sessions.end(&session, &Actor::system(), NOW).await.unwrap();
         assert!(tokens.id_token.is_none());
         assert!(gateway.live(&token, NOW).await.is_none());
     }
@@ -615,7 +652,7 @@ async fn five_thousand_groups_are_cut_and_it_is_said() {
             groups: (0..5000).map(|n| format!("group-{n}")).collect(),
             ..new_session(&gateway.store, "ann").await
         };
-        let (_, session) = gateway.sessions.begin(new, None, NOW).await.unwrap();
+        let (_, session) = gateway.sessions.begin(new, None, &Actor::system(), NOW).await.unwrap();
         assert!(session.claims().groups_truncated);
         assert!(session.claims().groups.len() < 2000);
         session.headers(&gateway.keys, NOW).unwrap();

@@ -16,7 +16,6 @@ use super::answers::{redirect, with_cookies};
 use super::{SignIn, Visit, cookies};
 use crate::clock::UnixTime;
 use crate::seal::{self, Sealer};
-use crate::telemetry::audit;
 
 /// What always works, also where the app has `/logout` for itself.
 const OWN_PATH: &str = "/.vestibule/logout";
@@ -42,20 +41,11 @@ pub(super) async fn answer(sign_in: &SignIn, visit: &Visit, now: UnixTime) -> Re
         return with_cookies(sign_in.answers.signed_out(), stale);
     };
 
-    let tokens = match sign_in.sessions.end(session, now).await {
+    let tokens = match sign_in.sessions.end(session, &visit.actor(), now).await {
         Ok(tokens) => tokens,
         Err(unavailable) => return sign_in.answers.store_away(&unavailable, visit),
     };
     let claims = session.claims();
-    audit::event(
-        audit::Kind::Logout,
-        &[
-            ("user", claims.sub.as_str()),
-            ("sid", &claims.sid),
-            ("client", &visit.client.to_string()),
-            ("request_id", &visit.request_id),
-        ],
-    );
     let there = sign_in
         .provider
         .as_ref()

@@ -40,6 +40,7 @@ use crate::pages::Pages;
 use crate::seal::Sealer;
 use crate::session::{Session, Sessions};
 use crate::store::Store;
+use crate::telemetry::audit::Actor;
 
 /// A browser on one of our sign-in paths, its request strictly read: the Host is the public URL's.
 #[derive(Debug)]
@@ -68,6 +69,14 @@ pub struct Visit {
     pub embedded: bool,
     /// The request's id, for logs and pages.
     pub request_id: Arc<str>,
+}
+
+impl Visit {
+    /// Who knocks, for the audit log.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        Actor::at_the_door(Some(self.client), Some(self.request_id.to_string()))
+    }
 }
 
 /// How the provider stands, for `/readyz`, `check` and metrics.

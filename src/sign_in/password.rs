@@ -20,7 +20,8 @@ use super::provision::{self, Way};
 use super::{SignIn, Visit};
 use crate::clock::UnixTime;
 use crate::directory;
-use crate::telemetry::{SignInOutcome, audit, metrics};
+use crate::telemetry::audit::{Event, Kind};
+use crate::telemetry::{SignInOutcome, metrics};
 
 /// Before this nobody hears that it was wrong: whether there is such a person does not show in the time it takes.
 const FLOOR: Duration = Duration::from_secs(1);
@@ -288,14 +289,15 @@ async fn judge(
 
 /// A name that was typed may be a password in the wrong field: it is not told.
 fn refusal(reason: &str, person: Option<&Person>, visit: &Visit) {
-    let client = visit.client.to_string();
-    let mut details = vec![("reason", reason), ("issuer", ISSUER)];
+    let mut event = Event::new(Kind::Refusal, &visit.actor())
+        .detail("reason", reason)
+        .detail("issuer", ISSUER);
     if let Some(person) = person {
-        let subject = person.subject.as_deref().unwrap_or_default();
-        details.extend([("subject", subject), ("dn", person.dn())]);
+        event = event
+            .detail("subject", person.subject.as_deref().unwrap_or_default())
+            .detail("dn", person.dn());
     }
-    details.extend([("client", client.as_str()), ("request_id", &visit.request_id)]);
-    audit::event(audit::Kind::Refusal, &details);
+    event.tell();
 }
 
 /// One spelling of a name that nobody has.

@@ -8,9 +8,9 @@ use super::answers::{redirect, with_cookies};
 use super::{SignIn, Visit, cookies};
 use crate::clock::UnixTime;
 use crate::config::EntryRules;
-use crate::directory::{self, Admitted, Arrival, ClaimedEmail, How, Refused};
+use crate::directory::{self, Arrival, ClaimedEmail, Refused};
 use crate::session::{CannotBegin, Device, NewSession};
-use crate::telemetry::{SignInOutcome, audit, metrics};
+use crate::telemetry::{SignInOutcome, metrics};
 
 /// By which way somebody comes, and what the session keeps of it.
 #[derive(Debug)]
@@ -41,13 +41,17 @@ pub(super) async fn admit(
     visit: &Visit,
     now: UnixTime,
 ) -> Response<Bytes> {
-    let admitted = match directory::admit(&sign_in.store, &arrival, rules, now).await {
+    let door = visit.actor();
+    let admitted = match directory::admit(&sign_in.store, &arrival, rules, &door, now).await {
         Ok(admitted) => admitted,
         Err(Refused::Unavailable(error)) => {
             metrics().sign_in(SignInOutcome::StoreFailed);
             return sign_in.answers.store_away(&error, visit);
         }
-        Err(refused) => return turn_away(sign_in, &refused, &arrival, return_to, visit),
+        Err(refused) => {
+            metrics().sign_in(SignInOutcome::Refused);
+            return sign_in.answers.refused(&refused, &arrival, return_to, visit);
+        }
     };
     let method = match way {
         Way::Provider(_) => "oidc",
@@ -72,6 +76,7 @@ pub(super) async fn admit(
         issuer: arrival.issuer.clone(),
         subject: arrival.subject.clone(),
         method,
+        how: admitted.how.as_str(),
         groups: arrival.groups.clone().unwrap_or_default(),
         amr,
         auth_time,
@@ -84,10 +89,9 @@ pub(super) async fn admit(
         },
     };
     let replaces = visit.session_cookie.as_deref().map(str::as_bytes);
-    match sign_in.sessions.begin(new, replaces, now).await {
+    match sign_in.sessions.begin(new, replaces, &door, now).await {
         Ok((token, session)) => {
             metrics().sign_in(SignInOutcome::SignedIn);
-            tell(&admitted, &arrival, &session.claims().sid, visit);
             let cookie = cookies::keep(
                 &sign_in.public.cookie_name(),
                 token.cookie_value(),
@@ -96,63 +100,16 @@ pub(super) async fn admit(
             );
             with_cookies(redirect(StatusCode::SEE_OTHER, return_to, []), cookie)
         }
-        Err(CannotBegin::NotActive) => turn_away(sign_in, &Refused::Deactivated, &arrival, return_to, visit),
+        Err(CannotBegin::NotActive) => {
+            let refused = Refused::Deactivated;
+            directory::turn_away(&sign_in.store, &refused, &arrival, &door, now).await;
+            metrics().sign_in(SignInOutcome::Refused);
+            sign_in.answers.refused(&refused, &arrival, return_to, visit)
+        }
         Err(CannotBegin::Unavailable(unavailable)) => {
             metrics().sign_in(SignInOutcome::StoreFailed);
             sign_in.answers.store_away(&unavailable, visit)
         }
-    }
-}
-
-fn turn_away(
-    sign_in: &SignIn,
-    refused: &Refused,
-    arrival: &Arrival,
-    return_to: &str,
-    visit: &Visit,
-) -> Response<Bytes> {
-    metrics().sign_in(SignInOutcome::Refused);
-    let reason = refused.to_string();
-    audit::event(
-        audit::Kind::Refusal,
-        &[
-            ("reason", &reason),
-            ("issuer", &arrival.issuer),
-            ("subject", &arrival.subject),
-            ("email", address(arrival)),
-            ("client", &visit.client.to_string()),
-            ("request_id", &visit.request_id),
-        ],
-    );
-    sign_in.answers.refused(refused, arrival, return_to, visit)
-}
-
-fn tell(admitted: &Admitted, arrival: &Arrival, sid: &str, visit: &Visit) {
-    let client = visit.client.to_string();
-    let details = [
-        ("user", admitted.user.as_str()),
-        ("email", address(arrival)),
-        ("role", admitted.role.as_str()),
-        ("how", how(admitted.how)),
-        ("issuer", &arrival.issuer),
-        ("subject", &arrival.subject),
-        ("sid", sid),
-        ("client", &client),
-        ("request_id", &visit.request_id),
-    ];
-    if admitted.how != How::Known {
-        audit::event(audit::Kind::Provisioning, &details);
-    }
-    audit::event(audit::Kind::SignIn, &details);
-}
-
-const fn how(how: How) -> &'static str {
-    match how {
-        How::Known => "known",
-        How::Invited => "invited",
-        How::Provisioned => "provisioned",
-        How::InitialAdmin => "initial_admin",
-        How::FirstAdmin => "first_admin",
     }
 }
 

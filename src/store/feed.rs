@@ -14,6 +14,8 @@ pub(crate) enum ChangeKind {
     Session,
     /// The signing keys changed.
     Keys,
+    /// Something that the assertions of many tell about their teams changed; the subject is the team's id.
+    Team,
 }
 
 impl ChangeKind {
@@ -23,11 +25,12 @@ impl ChangeKind {
             Self::UserEnded => "user-ended",
             Self::Session => "session",
             Self::Keys => "keys",
+            Self::Team => "team",
         }
     }
 
     fn parse(word: &str) -> Option<Self> {
-        [Self::User, Self::UserEnded, Self::Session, Self::Keys]
+        [Self::User, Self::UserEnded, Self::Session, Self::Keys, Self::Team]
             .into_iter()
             .find(|kind| kind.as_str() == word)
     }

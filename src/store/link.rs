@@ -1,5 +1,6 @@
 //! One connection, of either database, with the same few verbs: the only place that knows there are two.
 
+use std::fmt::Write as _;
 use std::future::Future;
 use std::time::Duration;
 
@@ -50,6 +51,37 @@ macro_rules! value_from {
 }
 value_from!(i64 => Int, Option<i64> => MaybeInt, &'a str => Text, Option<&'a str> => MaybeText, &'a [u8] => Bytes,
     Option<&'a [u8]> => MaybeBytes);
+
+/// A question that depends on what is asked for, put together from pieces.
+#[derive(Default)]
+pub(super) struct Question<'a> {
+    text: String,
+    values: Vec<Value<'a>>,
+}
+
+impl<'a> Question<'a> {
+    /// Adds a piece of ours.
+    pub(super) fn say(&mut self, piece: &'static str) -> &mut Self {
+        self.text.push_str(piece);
+        self
+    }
+
+    /// Adds a value: `$1` and its like.
+    pub(super) fn value(&mut self, value: impl Into<Value<'a>>) -> &mut Self {
+        self.values.push(value.into());
+        // Writing to a String does not fail.
+        let _ = write!(self.text, "${}", self.values.len());
+        self
+    }
+
+    /// Puts a question behind pieces that have no values.
+    #[cfg(test)]
+    pub(super) fn append(&mut self, other: Self) {
+        debug_assert!(self.values.is_empty(), "numbers would be given twice");
+        self.text.push_str(&other.text);
+        self.values = other.values;
+    }
+}
 
 /// One row of an answer.
 pub(super) enum Row {
@@ -139,6 +171,12 @@ impl Link {
         self.heard(rows).await
     }
 
+    /// The rows of a question that was put together.
+    pub(super) async fn answer(&mut self, question: Question<'_>) -> Result<Vec<Row>, StoreError> {
+        // From pieces that are all ours, with `$1` and its like for what is not.
+        self.rows(AssertSqlSafe(question.text), &question.values).await
+    }
+
     /// The one row of an answer that has one or none.
     pub(super) async fn row(&mut self, sql: impl SqlSafeStr, values: &[Value<'_>]) -> Result<Option<Row>, StoreError> {
         Ok(self.rows(sql, values).await?.into_iter().next())
@@ -151,10 +189,15 @@ impl Link {
             .ok_or_else(|| StoreError::Unreadable("a row that is always there is not".to_owned()))
     }
 
-    /// Runs several statements of our own, without values. `{bytes}` is the database's word for bytes.
+    /// Runs several statements of our own, without values. `{bytes}` is the database's word for bytes, `{text}` for text
+    /// that sorts by its bytes.
     pub(super) async fn script(&mut self, sql: &str) -> Result<(), StoreError> {
-        let bytes = if self.is_postgres() { "BYTEA" } else { "BLOB" };
-        let script = sqlx::raw_sql(AssertSqlSafe(sql.replace("{bytes}", bytes)));
+        let (bytes, text) = if self.is_postgres() {
+            ("BYTEA", "TEXT COLLATE \"C\"")
+        } else {
+            ("BLOB", "TEXT")
+        };
+        let script = sqlx::raw_sql(AssertSqlSafe(sql.replace("{bytes}", bytes).replace("{text}", text)));
         let patience = self.patience;
         let done = match &mut self.to {
             To::Sqlite(link) => within(patience, script.execute(&mut **link)).await.map(drop),

@@ -11,7 +11,7 @@ pub(super) const MIGRATING: Duration = Duration::from_mins(11);
 
 /// Each brings the database from the version that is its index to the next. Never changed once released: a new one is
 /// added behind.
-pub(super) const STEPS: &[&str] = &[FIRST, DEVICES];
+pub(super) const STEPS: &[&str] = &[FIRST, DEVICES, ACCESS];
 
 /// Times are Unix seconds, truth is 0 or 1: the one type of number that both databases spell alike.
 const FIRST: &str = "
@@ -92,6 +92,93 @@ ALTER TABLE sessions ADD COLUMN user_agent TEXT;
 ALTER TABLE sessions ADD COLUMN address TEXT;
 ";
 
+/// What people are sorted and filtered by is stored as it is compared; `people.rs` writes it, and writes it anew for those
+/// who were there before.
+const ACCESS: &str = "
+ALTER TABLE instance ADD COLUMN audited BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE users ADD COLUMN version BIGINT NOT NULL DEFAULT 1;
+ALTER TABLE users ADD COLUMN invited_until BIGINT;
+ALTER TABLE users ADD COLUMN invited_by TEXT;
+ALTER TABLE users ADD COLUMN status TEXT NOT NULL DEFAULT '';
+ALTER TABLE users ADD COLUMN sort_email {text} NOT NULL DEFAULT '';
+ALTER TABLE users ADD COLUMN sort_name {text} NOT NULL DEFAULT '';
+ALTER TABLE users ADD COLUMN sort_seen BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX users_by_email ON users (sort_email, id);
+CREATE INDEX users_by_name ON users (sort_name, id);
+CREATE INDEX users_by_age ON users (created, id);
+CREATE INDEX users_by_sign_in ON users (sort_seen, id);
+CREATE INDEX users_by_role ON users (role, status);
+CREATE INDEX users_by_status ON users (status);
+CREATE TABLE user_words (
+    word {text} NOT NULL,
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    PRIMARY KEY (word, user_id)
+);
+CREATE INDEX words_of_user ON user_words (user_id, word);
+CREATE TABLE teams (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    name_folded {text} NOT NULL UNIQUE,
+    created BIGINT NOT NULL,
+    version BIGINT NOT NULL
+);
+CREATE TABLE team_members (
+    team_id TEXT NOT NULL REFERENCES teams (id) ON DELETE CASCADE,
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    source TEXT NOT NULL,
+    group_name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    since BIGINT NOT NULL,
+    PRIMARY KEY (team_id, user_id, source, group_name)
+);
+CREATE INDEX teams_of_user ON team_members (user_id, team_id);
+CREATE TABLE team_groups (
+    team_id TEXT NOT NULL REFERENCES teams (id) ON DELETE CASCADE,
+    group_name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    PRIMARY KEY (team_id, group_name)
+);
+CREATE INDEX teams_of_group ON team_groups (group_name);
+CREATE TABLE refused (
+    id TEXT PRIMARY KEY,
+    issuer TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    email TEXT,
+    email_folded TEXT,
+    username TEXT,
+    name TEXT,
+    at BIGINT NOT NULL,
+    times BIGINT NOT NULL,
+    UNIQUE (issuer, subject)
+);
+CREATE INDEX refused_by_time ON refused (at, id);
+CREATE INDEX refused_by_email ON refused (email_folded);
+CREATE TABLE audit (
+    id BIGINT PRIMARY KEY,
+    at BIGINT NOT NULL,
+    event TEXT NOT NULL,
+    actor_kind TEXT NOT NULL,
+    actor_id TEXT,
+    actor_name TEXT,
+    address TEXT,
+    target_kind TEXT,
+    target_id TEXT,
+    target_name TEXT,
+    before TEXT,
+    after TEXT,
+    detail TEXT,
+    request_id TEXT
+);
+CREATE INDEX audit_by_time ON audit (at);
+CREATE INDEX audit_by_event ON audit (event, id);
+CREATE INDEX audit_by_actor ON audit (actor_id, id);
+CREATE INDEX audit_by_target ON audit (target_id, id);
+CREATE INDEX audit_by_target_name ON audit (target_name, id);
+";
+
+/// The version from which on the columns of `people.rs` are there.
+const WITH_WORDS: i64 = 3;
+
 impl Store {
     /// The version of the database, 0 if it holds nothing of ours.
     pub(super) async fn version(&self) -> Result<i64, StoreError> {
@@ -143,6 +230,10 @@ impl Store {
         for step in STEPS.iter().skip(usize::try_from(found).unwrap_or_default()) {
             link.script(step).await?;
         }
+        if found < WITH_WORDS && known >= WITH_WORDS {
+            writing.index_people().await?;
+        }
+        let link = &mut writing.reading.link;
         if found == 0 {
             let id = format!("i_{}", seal::random_name());
             link.execute(

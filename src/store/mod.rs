@@ -5,14 +5,18 @@
 //! [`Change`] holds the lock row: every change to the directory and every revocation goes through it, so that they happen
 //! one after the other, and their feed entries stand in the order in which they were committed.
 
+mod audit;
 mod backup;
 mod copy;
 mod feed;
 mod keys;
 mod link;
 mod migrations;
+mod people;
 mod postgres;
+mod refused;
 mod sessions;
+mod teams;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -29,17 +33,22 @@ use std::time::{Duration, Instant};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 
+pub(crate) use self::audit::{AuditRow, AuditSearch};
 pub use self::backup::{BackupError, backup};
 pub use self::copy::{CopiedTable, CopyError};
 pub(crate) use self::feed::{ChangeKind, FeedEntry};
 pub(crate) use self::keys::KeyRow;
 use self::link::{Link, To, within};
+pub(crate) use self::people::{PeopleSearch, Position, SortBy, SortKey, asked_words};
 use self::postgres::Server;
 pub(crate) use self::postgres::{Bell, Heard};
+pub(crate) use self::refused::RefusedRow;
 pub(crate) use self::sessions::{SessionRow, SessionWithUser};
+pub(crate) use self::teams::{LinkRow, MemberRow, TeamRow, place_in_team};
 pub(crate) use self::users::UserRow;
 use crate::clock::UnixTime;
 use crate::config;
+use crate::telemetry::audit::Event;
 
 /// How long a statement may take, and the wait for a connection.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -265,6 +274,7 @@ impl Store {
         };
         Ok(Writing {
             reading: Reading { link },
+            recorded: Vec::new(),
         })
     }
 
@@ -289,11 +299,15 @@ pub(crate) struct Reading {
 /// A transaction that writes what nobody decides on.
 pub(crate) struct Writing {
     reading: Reading,
+    /// What the log is told of once it lasts.
+    recorded: Vec<Event>,
 }
 
 impl Writing {
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
-        self.reading.link.commit().await
+        self.reading.link.commit().await?;
+        self.recorded.iter().for_each(Event::tell);
+        Ok(())
     }
 }
 

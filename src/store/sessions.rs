@@ -119,6 +119,13 @@ impl Reading {
         rows.iter().map(SessionRow::read_with_user).collect()
     }
 
+    /// Whose session this is.
+    pub(crate) async fn user_of_session(&mut self, sid: &str) -> Result<Option<UserRow>, StoreError> {
+        let sql = "SELECT users.* FROM sessions JOIN users ON users.id = sessions.user_id WHERE sid = $1";
+        let row = self.link.row(sql, &[sid.into()]).await?;
+        row.as_ref().map(UserRow::read).transpose()
+    }
+
     /// The sealed ID token and refresh token of a session.
     pub(crate) async fn provider_tokens(
         &mut self,
@@ -227,6 +234,13 @@ impl Change {
             .execute("DELETE FROM sessions WHERE sid = $1", &[sid.into()])
             .await?
             > 0)
+    }
+
+    /// Those that began by this identity; says their public ids.
+    pub(crate) async fn delete_sessions_by(&mut self, issuer: &str, subject: &str) -> Result<Vec<String>, StoreError> {
+        let sql = "DELETE FROM sessions WHERE issuer = $1 AND subject = $2 RETURNING sid";
+        let rows = self.link.rows(sql, &[issuer.into(), subject.into()]).await?;
+        rows.iter().map(|row| row.get("sid")).collect()
     }
 
     pub(crate) async fn delete_sessions_of(&mut self, user: &UserId) -> Result<u64, StoreError> {

@@ -82,12 +82,13 @@ impl Place {
 }
 
 /// Does to the database what no verb does: damage.
-pub(crate) async fn damage(store: &Store, sql: &'static str) {
+pub(crate) async fn damage(store: &Store, sql: impl Into<String>) {
+    let sql = sqlx::raw_sql(AssertSqlSafe(sql.into()));
     match &store.pools {
-        Pools::Sqlite { write, .. } => drop(sqlx::raw_sql(sql).execute(write).await.unwrap()),
+        Pools::Sqlite { write, .. } => drop(sql.execute(write).await.unwrap()),
         Pools::Postgres(server) => {
             let mut connection = server.acquire().await.unwrap();
-            sqlx::raw_sql(sql).execute(&mut *connection).await.unwrap();
+            sql.execute(&mut *connection).await.unwrap();
         }
     }
 }

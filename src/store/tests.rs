@@ -18,6 +18,9 @@ fn user(name: &str) -> UserRow {
         deactivated: false,
         created: NOW,
         signed_in: None,
+        version: 1,
+        expires: None,
+        invited_by: None,
     }
 }
 

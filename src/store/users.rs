@@ -1,9 +1,10 @@
 //! People and the identities by which they come.
 
 use super::link::Row;
-use super::{Change, Reading, StoreError};
+use super::{Change, Reading, StoreError, people};
 use crate::clock::UnixTime;
 use crate::person::{EmailAddress, Role, UserId};
+use crate::telemetry::audit::Who;
 
 /// A row of `users`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,9 +19,59 @@ pub(crate) struct UserRow {
     pub(crate) deactivated: bool,
     pub(crate) created: UnixTime,
     pub(crate) signed_in: Option<UnixTime>,
+    /// Raised by every change that an admin sees, so that a form drawn before is known to be old.
+    pub(crate) version: i64,
+    /// An invitation's end.
+    pub(crate) expires: Option<UnixTime>,
+    /// Who made the invitation, by name.
+    pub(crate) invited_by: Option<String>,
+}
+
+/// A row of `identities`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IdentityRow {
+    pub(crate) issuer: String,
+    pub(crate) subject: String,
+    pub(crate) user: UserId,
+    pub(crate) created: UnixTime,
+}
+
+impl IdentityRow {
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            issuer: row.get("issuer")?,
+            subject: row.get("subject")?,
+            user: UserId::new(row.get("user_id")?),
+            created: UnixTime(row.get("created")?),
+        })
+    }
 }
 
 impl UserRow {
+    /// Where the account stands, as it is filtered by.
+    pub(crate) const fn status(&self) -> &'static str {
+        match (self.deactivated, self.signed_in) {
+            (true, _) => "deactivated",
+            (false, None) => "invited",
+            (false, Some(_)) => "active",
+        }
+    }
+
+    /// What people call the account: its address, else its user name, else its id.
+    pub(crate) fn called(&self) -> &str {
+        let username = self.username.as_ref().map(|(shown, _)| shown.as_str());
+        let email = self.email.as_ref().map(|(shown, _)| shown.as_str());
+        email.or(username).unwrap_or(self.id.as_str())
+    }
+
+    /// As whoever acts.
+    pub(crate) fn as_actor(&self) -> Who {
+        Who::Person {
+            user: self.id.clone(),
+            name: self.called().to_owned(),
+        }
+    }
+
     pub(super) fn read(row: &Row) -> Result<Self, StoreError> {
         let pair = |shown: Option<String>, folded: Option<String>| shown.zip(folded);
         Ok(Self {
@@ -35,6 +86,9 @@ impl UserRow {
             deactivated: row.get::<i64>("deactivated")? != 0,
             created: UnixTime(row.get("created")?),
             signed_in: row.get::<Option<i64>>("signed_in")?.map(UnixTime),
+            version: row.get("version")?,
+            expires: row.get::<Option<i64>>("invited_until")?.map(UnixTime),
+            invited_by: row.get("invited_by")?,
         })
     }
 
@@ -95,10 +149,30 @@ impl Reading {
             > 0)
     }
 
-    /// How many admins besides this one are not deactivated.
-    pub(crate) async fn other_active_admins(&mut self, id: &UserId) -> Result<i64, StoreError> {
-        let sql = "SELECT COUNT(*) AS n FROM users WHERE role = 'admin' AND deactivated = 0 AND id <> $1";
-        self.link.one(sql, &[id.as_str().into()]).await?.get("n")
+    /// Whether there is an active admin besides this one; with `invited`, somebody who can still become one counts, too.
+    pub(crate) async fn another_admin(
+        &mut self,
+        id: &UserId,
+        invited: bool,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        let sql = "SELECT COUNT(*) AS n FROM users WHERE role = 'admin' AND id <> $1 AND (status = 'active' \
+                   OR ($2 = 1 AND status = 'invited' AND (invited_until IS NULL OR invited_until > $3)))";
+        let values = [id.as_str().into(), i64::from(invited).into(), now.0.into()];
+        Ok(self.link.one(sql, &values).await?.get::<i64>("n")? > 0)
+    }
+
+    /// How many admins can sign in.
+    pub(crate) async fn active_admins(&mut self) -> Result<i64, StoreError> {
+        let sql = "SELECT COUNT(*) AS n FROM users WHERE role = 'admin' AND status = 'active'";
+        self.link.one(sql, &[]).await?.get("n")
+    }
+
+    /// The identities of one person, oldest first.
+    pub(crate) async fn identities(&mut self, id: &UserId) -> Result<Vec<IdentityRow>, StoreError> {
+        let sql = "SELECT * FROM identities WHERE user_id = $1 ORDER BY created, issuer, subject";
+        let rows = self.link.rows(sql, &[id.as_str().into()]).await?;
+        rows.iter().map(IdentityRow::read).collect()
     }
 
     /// Whether it is decided who the first admin is.
@@ -114,18 +188,26 @@ impl Reading {
 impl Change {
     pub(crate) async fn insert_user(&mut self, user: &UserRow) -> Result<(), StoreError> {
         let sql = "INSERT INTO users (id, email, email_folded, username, username_folded, name, role, deactivated, \
-                   created, signed_in) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-        self.write_user(sql, user).await
+                   created, signed_in, version, invited_until, invited_by, status, sort_email, sort_name, sort_seen) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+        self.write_user(sql, user).await?;
+        self.write_words(user).await
     }
 
-    pub(crate) async fn update_user(&mut self, user: &UserRow) -> Result<(), StoreError> {
+    pub(crate) async fn update_user(&mut self, before: &UserRow, user: &UserRow) -> Result<(), StoreError> {
         let sql = "UPDATE users SET email = $2, email_folded = $3, username = $4, username_folded = $5, name = $6, \
-                   role = $7, deactivated = $8, created = $9, signed_in = $10 WHERE id = $1";
-        self.write_user(sql, user).await
+                   role = $7, deactivated = $8, created = $9, signed_in = $10, version = $11, invited_until = $12, \
+                   invited_by = $13, status = $14, sort_email = $15, sort_name = $16, sort_seen = $17 WHERE id = $1";
+        self.write_user(sql, user).await?;
+        if (&before.email, &before.username, &before.name) == (&user.email, &user.username, &user.name) {
+            return Ok(());
+        }
+        self.write_words(user).await
     }
 
     async fn write_user(&mut self, sql: &'static str, user: &UserRow) -> Result<(), StoreError> {
         let (email, username) = (user.email.as_ref(), user.username.as_ref());
+        let sort_name = people::sort_name(user);
         let values = [
             user.id.as_str().into(),
             email.map(|(shown, _)| shown.as_str()).into(),
@@ -137,8 +219,21 @@ impl Change {
             i64::from(user.deactivated).into(),
             user.created.0.into(),
             user.signed_in.map(|time| time.0).into(),
+            user.version.into(),
+            user.expires.map(|time| time.0).into(),
+            user.invited_by.as_deref().into(),
+            user.status().into(),
+            people::sort_email(user).into(),
+            sort_name.as_str().into(),
+            people::sort_seen(user).into(),
         ];
         self.link.execute(sql, &values).await.map(drop)
+    }
+
+    /// Takes an identity away from whoever has it.
+    pub(crate) async fn unlink_identity(&mut self, issuer: &str, subject: &str) -> Result<(), StoreError> {
+        let sql = "DELETE FROM identities WHERE issuer = $1 AND subject = $2";
+        self.link.execute(sql, &[issuer.into(), subject.into()]).await.map(drop)
     }
 
     pub(crate) async fn link_identity(&mut self, issuer: &str, subject: &str, user: &UserId) -> Result<(), StoreError> {

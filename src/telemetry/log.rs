@@ -189,7 +189,10 @@ mod tests {
     }
 
     fn audited() {
-        audit::event(audit::Kind::SignIn, &[("user", "u_1"), ("email", "a\n\"b")]);
+        audit::Event::new(audit::Kind::SignIn, &audit::Actor::system())
+            .about("user", "u_1", "")
+            .detail("email", "a\n\"b")
+            .tell();
     }
 
     #[test]

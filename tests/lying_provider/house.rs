@@ -91,9 +91,15 @@ impl House {
 
     /// As another process does it, `vestibule users deactivate`.
     pub async fn deactivate(&self, who: &str) {
-        vestibule::directory::deactivate(&self.store, who, UnixTime::now())
-            .await
-            .unwrap();
+        vestibule::directory::deactivate(
+            &self.store,
+            &vestibule::directory::Actor::shell(),
+            who,
+            None,
+            UnixTime::now(),
+        )
+        .await
+        .unwrap();
     }
 
     /// A whole sign-in by a fresh browser; what the gateway answers to the callback.
@@ -380,9 +386,12 @@ fn plain_settings(issuer: &str, app: SocketAddr, port: u16, folder: &std::path::
             allowed_groups: None,
             names_follow: false,
             email_needed: true,
+            follow_group_claims: false,
+            follow_ldap_groups: false,
         },
         assertion_audience: format!("http://localhost:{port}"),
         session_length: Duration::from_hours(1),
         session_idle: None,
+        audit_kept: Duration::from_hours(24),
     }
 }

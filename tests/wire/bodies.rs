@@ -153,9 +153,14 @@ pub async fn end_all_sessions_of(database: std::path::PathBuf) {
         .await
         .unwrap();
     let user = vestibule::directory::list(&store).await.unwrap().remove(0);
-    vestibule::session::revoke_all_of(&store, &user.id, vestibule::clock::UnixTime::now())
-        .await
-        .unwrap();
+    vestibule::directory::end_sessions(
+        &store,
+        &vestibule::directory::Actor::shell(),
+        user.id.as_str(),
+        vestibule::clock::UnixTime::now(),
+    )
+    .await
+    .unwrap();
 }
 
 #[test]

@@ -348,9 +348,14 @@ fn a_session_that_ended_is_nobodys() {
             .await
             .unwrap();
         let user = vestibule::directory::list(&store).await.unwrap().remove(0);
-        vestibule::session::revoke_all_of(&store, &user.id, vestibule::clock::UnixTime::now())
-            .await
-            .unwrap();
+        vestibule::directory::end_sessions(
+            &store,
+            &vestibule::directory::Actor::shell(),
+            user.id.as_str(),
+            vestibule::clock::UnixTime::now(),
+        )
+        .await
+        .unwrap();
     });
     std::thread::sleep(std::time::Duration::from_secs(1));
     for (path, status) in [("/x", 401), ("/.vestibule/whoami", 401), ("/ws", 401), ("/health", 200)] {

@@ -369,12 +369,15 @@ async fn sign_in(settings: &Settings, instance: &Instance, email: &str, now: Uni
         groups: Ok(vec!["engineers".into()]),
         hosted_domain: None,
     };
-    let admitted = directory::admit(&store, &arrival, &settings.entry, now).await.unwrap();
+    let admitted = directory::admit(&store, &arrival, &settings.entry, &directory::Actor::system(), now)
+        .await
+        .unwrap();
     let new = NewSession {
         user: admitted.user,
         issuer: "http://127.0.0.1:9".into(),
         subject: email.into(),
         method: "oidc",
+        how: "known",
         groups: vec!["engineers".into()],
         amr: None,
         auth_time: None,
@@ -383,7 +386,11 @@ async fn sign_in(settings: &Settings, instance: &Instance, email: &str, now: Uni
         refresh_token: None,
         from: vestibule::session::Device::default(),
     };
-    let (token, _) = instance.sessions().begin(new, None, now).await.unwrap();
+    let (token, _) = instance
+        .sessions()
+        .begin(new, None, &directory::Actor::system(), now)
+        .await
+        .unwrap();
     format!("{}={}", settings.public.cookie_name(), token.cookie_value())
 }
 
@@ -452,10 +459,13 @@ fn settings(app: SocketAddr, folder: &tempfile::TempDir) -> Settings {
             allowed_groups: None,
             names_follow: false,
             email_needed: true,
+            follow_group_claims: false,
+            follow_ldap_groups: false,
         },
         assertion_audience: "http://app.test".into(),
         session_length: Duration::from_hours(1),
         session_idle: None,
+        audit_kept: Duration::from_hours(24),
     }
 }
 

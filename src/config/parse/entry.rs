@@ -18,6 +18,8 @@ pub(super) fn rules(reader: &mut Reader<'_>) -> Option<EntryRules> {
     let domains = allowed_domains(reader, email_needed);
     let allowed_groups = allowed_groups(reader);
     let names_follow = reader.flag("USE_IDENTIFIER_CLAIMS");
+    let follow_group_claims = reader.flag("ENABLE_SSO_GROUP_CLAIMS");
+    let follow_ldap_groups = reader.flag("LDAP_GROUP_SYNC");
 
     let restricted = !matches!(domains, Some(Domains::Unset))
         || reader.set("VESTIBULE_ALLOWED_GROUPS").is_some()
@@ -38,6 +40,8 @@ pub(super) fn rules(reader: &mut Reader<'_>) -> Option<EntryRules> {
         default_role: default_role?,
         allowed_groups: allowed_groups?,
         names_follow: names_follow?,
+        follow_group_claims: follow_group_claims?,
+        follow_ldap_groups: follow_ldap_groups?,
         email_needed,
         allowed_domains: match domains? {
             Domains::These(domains) => Some(domains),

@@ -72,10 +72,13 @@ fn settings() -> Settings {
             allowed_groups: None,
             names_follow: false,
             email_needed: true,
+            follow_group_claims: false,
+            follow_ldap_groups: false,
         },
         assertion_audience: "http://localhost:4180".into(),
         session_length: Duration::from_hours(24),
         session_idle: None,
+        audit_kept: Duration::from_hours(24),
     }
 }
 

@@ -23,6 +23,8 @@ fn rules(groups_needed: bool) -> EntryRules {
         allowed_groups: groups_needed.then(|| vec!["staff".into()]),
         names_follow: false,
         email_needed: true,
+        follow_group_claims: false,
+        follow_ldap_groups: false,
     }
 }
 

@@ -1,0 +1,137 @@
+//! People who are added before they come. An invitation is an account that nobody has signed in to yet: it waits for the
+//! first sign-in with its verified e-mail address.
+
+use serde_json::json;
+
+use super::access::{Acting, watched};
+use super::people::{about_person, delete, keep_an_admin, new_id, visible};
+use super::rules::Action;
+use super::teams::{by_hand_row, find_team};
+use super::{Actor, ChangeError, User};
+use crate::clock::UnixTime;
+use crate::person::{EmailAddress, Role, TeamId};
+use crate::store::{Change, Store, UserRow};
+use crate::telemetry::audit::Kind;
+
+/// The most at a time.
+pub(super) const MOST: usize = 1_000;
+
+/// Somebody to add.
+#[derive(Clone, Debug)]
+pub struct Invitation {
+    /// The address that finds it.
+    pub email: EmailAddress,
+    /// Role in the instance.
+    pub role: Role,
+    /// Teams, with the role in each.
+    pub teams: Vec<(TeamId, Role)>,
+    /// From when on it admits nobody.
+    pub expires: Option<UnixTime>,
+}
+
+/// Adds people: all or none.
+///
+/// # Errors
+/// If one of them is there already, a team is not, or whoever acts may not.
+pub async fn invite(
+    store: &Store,
+    actor: &Actor,
+    invitations: &[Invitation],
+    now: UnixTime,
+) -> Result<Vec<User>, ChangeError> {
+    let action = Action::Invite;
+    let outcome = async {
+        let mut change = store.change(now).await?;
+        Acting::read(&mut change, actor).await?.must_here(action)?;
+        if invitations.len() > MOST {
+            return Err(ChangeError::TooMany(MOST));
+        }
+        let mut users = Vec::with_capacity(invitations.len());
+        for invitation in invitations {
+            users.push(add(&mut change, actor, invitation, now).await?.into());
+        }
+        change.commit().await?;
+        Ok(users)
+    };
+    let outcome = outcome.await;
+    let first = invitations.first().map_or("", |first| first.email.as_str());
+    watched(store, actor, action, first, now, outcome).await
+}
+
+async fn add(
+    change: &mut Change,
+    actor: &Actor,
+    invitation: &Invitation,
+    now: UnixTime,
+) -> Result<UserRow, ChangeError> {
+    let Invitation {
+        email,
+        role,
+        teams,
+        expires,
+    } = invitation;
+    if let Some(before) = change.user_by_email(email.folded()).await? {
+        if !has_expired(&before, now) {
+            return Err(ChangeError::AlreadyThere(email.clone()));
+        }
+        delete(change, &before).await?;
+    }
+    let user = UserRow {
+        id: new_id(),
+        email: Some((email.as_str().to_owned(), email.folded().to_owned())),
+        username: None,
+        name: None,
+        role: *role,
+        deactivated: false,
+        created: now,
+        signed_in: None,
+        version: 1,
+        expires: *expires,
+        invited_by: Some(actor.name().to_owned()),
+    };
+    change.insert_user(&user).await?;
+    if *role == Role::Admin {
+        change.settle_admin().await?;
+    }
+    let mut names = serde_json::Map::new();
+    for (team, role) in teams {
+        let team = find_team(change, team.as_str()).await?;
+        change.put_member(&by_hand_row(&team, &user, *role)).await?;
+        change.touch_team(&team.id).await?;
+        names.insert(team.name, json!(role));
+    }
+    change.forget_refused_person(None, Some(email.folded())).await?;
+    let event = about_person(Kind::Invitation, actor, &user, "added")
+        .after(json!({ "role": role, "teams": names, "expires": expires.map(|time| time.0) }));
+    change.record(event, now).await?;
+    Ok(user)
+}
+
+/// Takes an invitation back.
+///
+/// # Errors
+/// If there is none, they have signed in meanwhile, or whoever acts may not.
+pub async fn withdraw(store: &Store, actor: &Actor, who: &str, now: UnixTime) -> Result<User, ChangeError> {
+    let action = Action::Withdraw;
+    let outcome = async {
+        let mut change = store.change(now).await?;
+        let acting = Acting::read(&mut change, actor).await?;
+        let user = visible(&mut change, &acting, action, who).await?;
+        if user.signed_in.is_some() {
+            return Err(ChangeError::NotAnInvitation(user.called().to_owned()));
+        }
+        keep_an_admin(&mut change, &user, now).await?;
+        delete(&mut change, &user).await?;
+        let event = about_person(Kind::Invitation, actor, &user, "withdrawn").before(json!({ "role": user.role }));
+        change.record(event, now).await?;
+        change.commit().await?;
+        Ok(user.into())
+    };
+    let outcome = outcome.await;
+    watched(store, actor, action, who, now, outcome).await
+}
+
+/// Whether this is an invitation that admits nobody any more.
+pub(super) fn has_expired(user: &UserRow, now: UnixTime) -> bool {
+    user.status() == "invited" && user.expires.is_some_and(|expires| expires <= now)
+}
