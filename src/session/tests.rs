@@ -671,7 +671,7 @@ async fn people_know_their_sessions_again_by_a_bounded_word_on_the_device() {
             ..new_session(&gateway.store, "ann").await
         };
         let user = new.user.clone();
-        gateway.sessions.begin(new, None, NOW).await.unwrap();
+        gateway.sessions.begin(new, None, &Actor::system(), NOW).await.unwrap();
         gateway.sign_in("bob").await;
         let listed = list(&gateway.store, Some(&user), NOW).await.unwrap();
         assert_eq!(listed.len(), 1, "only hers");

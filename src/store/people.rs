@@ -146,9 +146,14 @@ impl<'a> Lead<'a> {
         };
     }
 
-    /// The same as a condition on a row of `users` that was found otherwise. `|| ''` keeps the planner from taking the
-    /// filter's index and sorting everybody.
-    fn holds(self, question: &mut Question<'a>) {
+    /// The same as a condition on a row of `users` that was found otherwise. `|| ''` keeps SQLite, which goes without
+    /// statistics, from taking the filter's index and sorting everybody; PostgreSQL knows better by its own.
+    fn holds(self, question: &mut Question<'a>, postgres: bool) {
+        let (role_is, status_is) = if postgres {
+            (" AND users.role = ", " AND users.status = ")
+        } else {
+            (" AND users.role || '' = ", " AND users.status || '' = ")
+        };
         match self {
             Self::Team(team) => question
                 .say(" AND EXISTS (SELECT 1 FROM team_members WHERE user_id = users.id AND team_id = ")
@@ -160,13 +165,9 @@ impl<'a> Lead<'a> {
                 .say(" AND word < ")
                 .value(last)
                 .say(")"),
-            Self::Role(role, None) => question.say(" AND users.role || '' = ").value(role.as_str()),
-            Self::Role(role, Some(status)) => question
-                .say(" AND users.role || '' = ")
-                .value(role.as_str())
-                .say(" AND users.status || '' = ")
-                .value(status),
-            Self::Status(status) => question.say(" AND users.status || '' = ").value(status),
+            Self::Role(role, None) => question.say(role_is).value(role.as_str()),
+            Self::Role(role, Some(status)) => question.say(role_is).value(role.as_str()).say(status_is).value(status),
+            Self::Status(status) => question.say(status_is).value(status),
         };
     }
 }
@@ -175,6 +176,7 @@ impl<'a> Lead<'a> {
 struct Way<'a> {
     leads: Vec<Lead<'a>>,
     narrow: Option<usize>,
+    postgres: bool,
 }
 
 impl<'a> Way<'a> {
@@ -193,7 +195,7 @@ impl<'a> Way<'a> {
         }
         for (at, lead) in self.leads.iter().enumerate() {
             if Some(at) != self.narrow {
-                lead.holds(question);
+                lead.holds(question, self.postgres);
             }
         }
     }
@@ -261,9 +263,14 @@ impl Reading {
                 fewest = Some((n, at));
             }
         }
+        let postgres = self.link.is_postgres();
+        // A condition on the row itself PostgreSQL weighs against the order by its statistics.
+        let led = |at: &usize| !postgres || !matches!(leads.get(*at), Some(Lead::Role(..) | Lead::Status(_)));
+        let narrow = fewest.map(|(_, at)| at).filter(led);
         Ok(Way {
             leads,
-            narrow: fewest.map(|(_, at)| at),
+            narrow,
+            postgres,
         })
     }
 }
