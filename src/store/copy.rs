@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
-use super::link::{Link, Row, To, Value};
+use super::link::{Link, Row, To, Value, in_its_words};
 use super::migrations::{MIGRATING, STEPS};
 use super::{Pools, Store, StoreError, within};
 use crate::seal;
@@ -303,7 +303,7 @@ async fn tables() -> Result<Vec<Table>, StoreError> {
         .await
         .map_err(failed)?;
     for step in STEPS {
-        let sql = AssertSqlSafe(step.replace("{bytes}", "BLOB"));
+        let sql = AssertSqlSafe(in_its_words(step, false));
         sqlx::raw_sql(sql).execute(&mut scratch).await.map_err(failed)?;
     }
     let names: Vec<String> = sqlx::query_scalar(

@@ -83,6 +83,16 @@ impl<'a> Question<'a> {
     }
 }
 
+/// Statements of ours with the database's words in them: `{bytes}` for bytes, `{text}` for text that sorts by its bytes.
+pub(super) fn in_its_words(sql: &str, postgres: bool) -> String {
+    let (bytes, text) = if postgres {
+        ("BYTEA", "TEXT COLLATE \"C\"")
+    } else {
+        ("BLOB", "TEXT")
+    };
+    sql.replace("{bytes}", bytes).replace("{text}", text)
+}
+
 /// One row of an answer.
 pub(super) enum Row {
     Sqlite(SqliteRow),
@@ -189,15 +199,9 @@ impl Link {
             .ok_or_else(|| StoreError::Unreadable("a row that is always there is not".to_owned()))
     }
 
-    /// Runs several statements of our own, without values. `{bytes}` is the database's word for bytes, `{text}` for text
-    /// that sorts by its bytes.
+    /// Runs several statements of our own, without values, in the database's words.
     pub(super) async fn script(&mut self, sql: &str) -> Result<(), StoreError> {
-        let (bytes, text) = if self.is_postgres() {
-            ("BYTEA", "TEXT COLLATE \"C\"")
-        } else {
-            ("BLOB", "TEXT")
-        };
-        let script = sqlx::raw_sql(AssertSqlSafe(sql.replace("{bytes}", bytes).replace("{text}", text)));
+        let script = sqlx::raw_sql(AssertSqlSafe(in_its_words(sql, self.is_postgres())));
         let patience = self.patience;
         let done = match &mut self.to {
             To::Sqlite(link) => within(patience, script.execute(&mut **link)).await.map(drop),
