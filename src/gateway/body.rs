@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
-use super::exchange::{Exchange, Movement};
+use super::exchange::{Exchange, Movement, Watched};
 use super::headers::Guarded;
 use super::upstream::{Sender, Upstream};
 
@@ -29,6 +29,8 @@ pub struct Up {
     inner: Incoming,
     movement: Arc<Movement>,
     guarded: Arc<Guarded>,
+    /// Ends it with its session.
+    watched: Option<Arc<Watched>>,
 }
 
 /// An answer's body on its way to the client.
@@ -66,13 +68,14 @@ impl Body {
         Self::Own(Some(bytes).filter(|bytes| !bytes.is_empty()), exchange)
     }
 
-    /// A request's body; its movement is told.
+    /// A request's body; its movement is told, and it ends with what `watched` carries.
     #[must_use]
-    pub fn up(inner: Incoming, movement: Arc<Movement>, guarded: Arc<Guarded>) -> Self {
+    pub fn up(inner: Incoming, movement: Arc<Movement>, guarded: Arc<Guarded>, watched: Option<Arc<Watched>>) -> Self {
         Self::Up(Up {
             inner,
             movement,
             guarded,
+            watched,
         })
     }
 
@@ -120,6 +123,9 @@ impl HttpBody for Body {
                 Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
             Self::Up(up) => {
+                if up.watched.as_ref().is_some_and(|watched| watched.cuts_upload(cx)) {
+                    return Poll::Ready(Some(Err(Broken::Ended)));
+                }
                 let frame = ready!(Pin::new(&mut up.inner).poll_frame(cx));
                 up.movement.moved();
                 Poll::Ready(frame.map(|frame| Ok(without_smuggled(frame?, &up.guarded))))

@@ -61,6 +61,8 @@ pub enum Order {
 pub struct Watch {
     order: AtomicU8,
     waker: AtomicWaker,
+    /// Of the task that carries the request's body: another than the answer's.
+    upload: AtomicWaker,
     /// A long stream of events: ends when the gateway drains.
     is_stream: AtomicBool,
     /// Whether an answer to this session's user is under way.
@@ -83,6 +85,12 @@ impl Watch {
             CUT => Some(Order::Cut),
             _ => None,
         }
+    }
+
+    /// Whether the request's body must end now; its task is woken when that changes.
+    pub fn cuts_upload(&self, cx: &Context<'_>) -> bool {
+        self.upload.register(cx.waker());
+        self.order.load(Ordering::Acquire) == CUT
     }
 
     /// From now on an answer on behalf of `session` is under way.
@@ -118,6 +126,7 @@ impl Watch {
     fn order(&self, order: u8) {
         self.order.fetch_max(order, Ordering::SeqCst);
         self.waker.wake();
+        self.upload.wake();
     }
 
     /// Whether what it carries belongs to a session that has ended.

@@ -29,10 +29,32 @@ pub struct Exchange {
     upstream: Option<Duration>,
     bytes: u64,
     broken: bool,
-    /// Over HTTP/2 an answer has a watch of its own; over HTTP/1.1 the connection's serves.
-    watched: Option<(Arc<Watch>, Watching)>,
+    /// Over HTTP/2 an exchange has a watch of its own; over HTTP/1.1 the connection's serves.
+    watched: Option<Arc<Watched>>,
     /// Only where the access log is on.
     line: Option<Line>,
+}
+
+/// A watch, and its place on the list for as long as either half of the exchange goes on.
+#[derive(Debug)]
+pub struct Watched {
+    watch: Arc<Watch>,
+    _watching: Watching,
+}
+
+impl Watched {
+    fn by(watchman: &Arc<Watchman>) -> Arc<Self> {
+        let watch = Arc::new(Watch::default());
+        Arc::new(Self {
+            _watching: watchman.watch(&watch),
+            watch,
+        })
+    }
+
+    /// Whether the request's body must end now; its task is woken when that changes.
+    pub fn cuts_upload(&self, cx: &Context<'_>) -> bool {
+        self.watch.cuts_upload(cx)
+    }
 }
 
 /// What only the access log needs.
@@ -116,10 +138,9 @@ impl Exchange {
     /// From now on an answer on behalf of `session` is under way: it ends with it.
     pub fn carries(&mut self, session: &Arc<Session>, watchman: &Arc<Watchman>) {
         if self.connection.phase.is_http2() {
-            let watch = Arc::new(Watch::default());
-            watch.carry(session);
-            let watching = watchman.watch(&watch);
-            self.watched = Some((watch, watching));
+            let watched = Watched::by(watchman);
+            watched.watch.carry(session);
+            self.watched = Some(watched);
         } else {
             self.connection.watch.carry(session);
         }
@@ -128,12 +149,8 @@ impl Exchange {
     /// The answer is a stream that need not end: a drain ends it.
     pub fn carries_stream(&mut self, watchman: &Arc<Watchman>) {
         if self.connection.phase.is_http2() {
-            let (watch, _) = self.watched.get_or_insert_with(|| {
-                let watch = Arc::new(Watch::default());
-                let watching = watchman.watch(&watch);
-                (watch, watching)
-            });
-            watch.carries_stream();
+            let watched = self.watched.get_or_insert_with(|| Watched::by(watchman));
+            watched.watch.carries_stream();
         } else {
             self.connection.watch.carries_stream();
         }
@@ -143,7 +160,14 @@ impl Exchange {
     pub fn is_cut(&self, cx: &Context<'_>) -> bool {
         self.watched
             .as_ref()
-            .is_some_and(|(watch, _)| watch.poll(cx) == Some(Order::Cut))
+            .is_some_and(|watched| watched.watch.poll(cx) == Some(Order::Cut))
+    }
+
+    /// What ends the request's body, which may outlive this: an app can answer before it has read all of it, and a client
+    /// need not take the answer. Over HTTP/1.1 the connection sees to it.
+    #[must_use]
+    pub fn watched(&self) -> Option<Arc<Watched>> {
+        self.watched.clone()
     }
 
     /// Waits until the answer must end; for ever over HTTP/1.1, where the connection sees to it.

@@ -90,7 +90,12 @@ pub async fn forward(
         }
         let movement = Movement::new();
         (
-            Body::up(strict.body, Arc::clone(&movement), Arc::clone(&shared.guarded)),
+            Body::up(
+                strict.body,
+                Arc::clone(&movement),
+                Arc::clone(&shared.guarded),
+                exchange.watched(),
+            ),
             Some(movement),
         )
     } else {
@@ -106,10 +111,11 @@ pub async fn forward(
     let started = Instant::now();
     let sent = send(Request::from_parts(parts, body), thread, movement.as_deref(), websocket);
     let answer = tokio::select! {
+        // First: the upload is cut, too, and then the app breaks off.
         biased;
-        answer = sent => answer,
         // An upload need not end, and has no answer yet that would be cut.
         () = exchange.cut() => Err(Cause::SessionEnded { sign_in: super::own::LOGIN_PATH.to_owned() }),
+        answer = sent => answer,
     };
     exchange.upstream_took(started.elapsed());
     let (answer, connection) = match answer {

@@ -3,6 +3,7 @@
 
 mod answers;
 mod bodies;
+mod endings;
 mod frames;
 mod http2;
 mod identity;
