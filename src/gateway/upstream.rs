@@ -2,12 +2,16 @@
 //!
 //! No lock is contended and no task is woken to hand a connection back: the body that ends puts its connection on a stack,
 //! the next request takes the youngest that is ready. A connection idles for less than the app's own limit (Node closes
-//! after five seconds). An HTTP/2 connection is one for the thread, shared by its requests.
+//! after five seconds). An HTTP/2 connection is shared by the thread's requests, by so many at most that its window has
+//! room for all of them: those whose clients take nothing must not stall the others.
 
 use std::collections::VecDeque;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +38,10 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// Idle connections kept by one thread.
 const MOST_IDLE: usize = 1024;
+/// Requests that share an HTTP/2 connection at once, if the app does not say fewer.
+const MOST_SHARING: u32 = 64;
+/// What the app may send on one of its streams before the client takes it, in bytes.
+const STREAM_WINDOW: u32 = 256 * 1024;
 /// Largest head of an answer.
 const HEAD_LIMIT: usize = 256 * 1024;
 
@@ -125,10 +133,44 @@ pub async fn probe(upstream: &config::Upstream, ca_file: Option<&Path>) -> Resul
 pub struct Upstream {
     way: Way,
     idle: Mutex<VecDeque<(http1::SendRequest<Body>, Instant)>>,
-    /// The HTTP/2 connection, if the app speaks it.
-    shared: Mutex<Option<http2::SendRequest<Body>>>,
-    /// One at a time makes the HTTP/2 connection.
+    /// The HTTP/2 connections, if the app speaks it; the later ones only while those before are full.
+    shared: Mutex<Vec<Shared>>,
+    /// One at a time makes an HTTP/2 connection.
     connecting: tokio::sync::Mutex<()>,
+}
+
+/// An HTTP/2 connection, and the room on it.
+#[derive(Debug)]
+struct Shared {
+    sender: http2::SendRequest<Body>,
+    room: Arc<Room>,
+}
+
+/// How many share a connection, and how many may.
+#[derive(Debug)]
+struct Room {
+    taken: AtomicUsize,
+    most: AtomicUsize,
+}
+
+/// A place on a shared connection, free again when it is dropped.
+#[derive(Debug)]
+pub struct Place(Arc<Room>);
+
+impl Room {
+    fn place(self: &Arc<Self>) -> Option<Place> {
+        let free = self.taken.load(Ordering::Relaxed) < self.most.load(Ordering::Relaxed);
+        free.then(|| {
+            self.taken.fetch_add(1, Ordering::Relaxed);
+            Place(Arc::clone(self))
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Sends a request.
@@ -136,8 +178,13 @@ pub struct Upstream {
 pub enum Sender {
     /// One at a time.
     One(http1::SendRequest<Body>),
-    /// Many at a time.
-    Many(http2::SendRequest<Body>),
+    /// Many at a time, each from its place.
+    Many {
+        /// Its requests go to a task that all share.
+        sender: http2::SendRequest<Body>,
+        /// Kept until the answer has been read.
+        _place: Place,
+    },
 }
 
 impl Sender {
@@ -148,7 +195,7 @@ impl Sender {
     ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
         match self {
             Self::One(sender) => sender.try_send_request(request).await,
-            Self::Many(sender) => sender.try_send_request(request).await,
+            Self::Many { sender, .. } => sender.try_send_request(request).await,
         }
     }
 }
@@ -166,7 +213,7 @@ impl Connection {
     /// Writes a request as this connection's protocol has it: HTTP/2 knows no Host and no hop-by-hop fields (RFC 9113,
     /// sections 8.2.2 and 8.3.1), HTTP/1.1 no authority in the target.
     pub fn fit(&self, request: &mut Request<Body>, way: &Way) {
-        let many = matches!(self.sender, Sender::Many(_));
+        let many = matches!(self.sender, Sender::Many { .. });
         if many == request.uri().authority().is_some() {
             return;
         }
@@ -246,10 +293,7 @@ impl Upstream {
             && !matches!(self.way, Way::Plain(_) | Way::Unix(_))
             && let Some(sender) = self.shared_one()
         {
-            return Some(Connection {
-                sender: Sender::Many(sender),
-                reused: true,
-            });
+            return Some(Connection { sender, reused: true });
         }
         let mut idle = lock(&self.idle);
         let mut not_yet = None;
@@ -279,12 +323,17 @@ impl Upstream {
         found
     }
 
-    fn shared_one(&self) -> Option<http2::SendRequest<Body>> {
+    /// A place on the first HTTP/2 connection that has one.
+    fn shared_one(&self) -> Option<Sender> {
         let mut shared = lock(&self.shared);
-        if shared.as_ref().is_some_and(http2::SendRequest::is_closed) {
-            *shared = None;
-        }
-        shared.clone()
+        shared.retain(|shared| !shared.sender.is_closed());
+        shared.iter().find_map(|shared| {
+            let place = shared.room.place()?;
+            Some(Sender::Many {
+                sender: shared.sender.clone(),
+                _place: place,
+            })
+        })
     }
 
     /// A new connection; of an app that speaks HTTP/2, the one that somebody else has just made.
@@ -306,10 +355,7 @@ impl Upstream {
             Way::H2c(authority) => {
                 let _turn = self.connecting.lock().await;
                 match self.shared_one() {
-                    Some(sender) => Ok(Connection {
-                        sender: Sender::Many(sender),
-                        reused: false,
-                    }),
+                    Some(sender) => Ok(Connection { sender, reused: false }),
                     None => self.many(tcp(authority).await?).await,
                 }
             }
@@ -338,16 +384,34 @@ impl Upstream {
             .keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(10))
             .max_header_list_size(u32::try_from(HEAD_LIMIT).unwrap_or(u32::MAX))
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(MOST_SHARING * STREAM_WINDOW)
             .handshake(TokioIo::new(stream))
             .await?;
+        let room = Arc::new(Room {
+            taken: AtomicUsize::new(1),
+            most: AtomicUsize::new(MOST_SHARING as usize),
+        });
+        let (place, told) = (Place(Arc::clone(&room)), Arc::clone(&room));
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            let mut connection = pin!(connection);
+            let ended = poll_fn(|cx| {
+                let polled = connection.as_mut().poll(cx);
+                // SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113, section 6.5.2) may change at any time.
+                let most = connection.current_max_send_streams().clamp(1, MOST_SHARING as usize);
+                told.most.store(most, Ordering::Relaxed);
+                polled
+            });
+            if let Err(error) = ended.await {
                 tracing::debug!(%error, "connection to the upstream ended");
             }
         });
-        *lock(&self.shared) = Some(sender.clone());
+        lock(&self.shared).push(Shared {
+            sender: sender.clone(),
+            room,
+        });
         Ok(Connection {
-            sender: Sender::Many(sender),
+            sender: Sender::Many { sender, _place: place },
             reused: false,
         })
     }
@@ -374,6 +438,8 @@ impl Upstream {
         {
             idle.pop_front();
         }
+        let mut first = true;
+        lock(&self.shared).retain(|shared| std::mem::take(&mut first) || shared.room.taken.load(Ordering::Relaxed) > 0);
     }
 }
 

@@ -9,6 +9,7 @@ mod http2;
 mod identity;
 mod pairs;
 mod reading;
+mod sharing;
 mod support;
 mod timers;
 mod tls;
