@@ -29,9 +29,13 @@ pub struct Paths {
     public: PublicPaths,
 }
 
-/// More readings than this, or more bytes of them, are nobody's honest path: they would keep the thread busy.
+/// More readings than this, or more bytes of them, are nobody's honest path: they would keep the thread busy. A path that
+/// came once costs its sender a byte to send again (RFC 7541, section 6.1), so what it costs us must not be much.
 const MOST_READINGS: usize = 128;
 const MOST_BYTES: usize = 192 * 1024;
+/// Bytes of readings for however short a path, and for each byte of a longer one.
+const LEAST_BYTES: usize = 16 * 1024;
+const BYTES_A_BYTE: usize = 8;
 
 impl Paths {
     /// `own` are exact paths besides everything at and below `/.vestibule`.
@@ -48,7 +52,9 @@ impl Paths {
             return Ok(class);
         }
         let mut seen = vec![path.to_vec()];
-        let mut room = MOST_BYTES.saturating_sub(path.len());
+        let mut room = MOST_BYTES
+            .min(LEAST_BYTES + BYTES_A_BYTE * path.len())
+            .saturating_sub(path.len());
         let mut next = 0;
         while let Some(reading) = seen.get(next).cloned() {
             next += 1;
