@@ -69,6 +69,7 @@ pub fn read(request: Request<Incoming>, hosts: &Hosts, paths: &Paths) -> Result<
     let (mut parts, body) = request.into_parts();
     if parts.version == Version::HTTP_2 {
         join_cookies(&mut parts.headers);
+        say_length_once(&mut parts.headers);
     }
     match examine(&parts, hosts, paths) {
         Ok((class, host, chunked)) => {
@@ -263,6 +264,16 @@ fn join_cookies(headers: &mut HeaderMap) {
     let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
         headers.insert(COOKIE, joined);
+    }
+}
+
+/// h2 has seen that all say the same and that the body keeps to it (RFC 9113, section 8.1.1); over HTTP/1.1 hyper leaves
+/// one.
+fn say_length_once(headers: &mut HeaderMap) {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    if let (Some(length), Some(_)) = (lengths.next(), lengths.next()) {
+        let length = length.clone();
+        headers.insert(CONTENT_LENGTH, length);
     }
 }
 

@@ -172,6 +172,136 @@ fn status(block: &[u8]) -> u16 {
     }
 }
 
+#[test]
+fn resets_that_a_client_brings_upon_itself_are_let_go_on_for_a_while_only() {
+    // CVE-2025-8671: good requests, each followed by a frame that makes us reset its stream.
+    let wire = Wire::start();
+    let head = block(&good(&wire, &[]));
+    let too_wide = 0x7fff_ffff_u32.to_be_bytes();
+    for (name, then) in [
+        ("a window of nothing", (WINDOW_UPDATE, 0, 0_u32.to_be_bytes().to_vec())),
+        ("a window that overflows", (WINDOW_UPDATE, 0, too_wide.to_vec())),
+        ("data after the end", (DATA, 0, b"x".to_vec())),
+        ("a head after the end", (HEADERS, END_HEADERS, head.clone())),
+        ("a stream that waits for itself", (PRIORITY, 0, Vec::new())),
+    ] {
+        wire.app.forget();
+        let mut raw = Raw::settled(&wire);
+        let mut bytes = Vec::new();
+        for stream in (1..10_000_u32).step_by(2) {
+            bytes.extend(frame(HEADERS, WHOLE, stream, &head));
+            let (kind, flags, payload) = &then;
+            let itself = [&stream.to_be_bytes()[..], &[1]].concat();
+            let payload = if *kind == PRIORITY { &itself } else { payload };
+            bytes.extend(frame(*kind, *flags, stream, payload));
+        }
+        raw.send(&bytes);
+        let closed = raw.closes_within(Duration::from_secs(10));
+        let reached = wire.app.seen().len();
+        assert!(closed || *name == *"a stream that waits for itself", "{name}");
+        assert!(!closed || reached < 1000, "{name}: {reached}");
+    }
+    still_serves(&wire);
+}
+
+#[test]
+fn trailers_that_are_malformed_do_not_complete_a_request() {
+    let wire = Wire::start();
+    let mut post = good(&wire, &[]);
+    post[0] = (b":method", b"POST");
+    post[3] = (b":path", b"/echo");
+    let trailers: &[Field] = &[
+        (b"connection", b"close"),
+        (b"transfer-encoding", b"chunked"),
+        (b"X-Sum", b"1"),
+        (b"x-sum", b"1\r\nGET /evil HTTP/1.1"),
+    ];
+    for trailer in trailers {
+        let mut raw = Raw::settled(&wire);
+        raw.send(&frame(HEADERS, END_HEADERS, 1, &block(&post)));
+        raw.send(&frame(DATA, 0, 1, b"data"));
+        raw.send(&frame(HEADERS, WHOLE, 1, &block(&[*trailer])));
+        let end = raw.end();
+        let name = String::from_utf8_lossy(trailer.0);
+        assert!(matches!(end, End::Reset | End::Closed), "{name}: {end:?}");
+    }
+    // h2 drops pseudo-fields (RFC 9113, section 8.1, would have the request refused): they mean nothing to anybody.
+    for trailer in [
+        (&b":path"[..], &b"/evil"[..]),
+        (b":authority", b"evil.test"),
+        (b":status", b"200"),
+    ] {
+        wire.app.forget();
+        let mut raw = Raw::settled(&wire);
+        raw.send(&frame(HEADERS, END_HEADERS, 1, &block(&post)));
+        raw.send(&frame(DATA, 0, 1, b"data"));
+        raw.send(&frame(HEADERS, WHOLE, 1, &block(&[trailer])));
+        if raw.end() == End::Answered(200) {
+            let seen = wire.app.seen().remove(0);
+            assert!(seen.head.starts_with("POST /echo HTTP/1.1\r\n"), "{seen:?}");
+            assert!(seen.body.ends_with(b"\r\n0\r\n\r\n"), "{seen:?}");
+        }
+    }
+    wire.app.forget();
+    // Trailers that do not end the stream.
+    let mut raw = Raw::settled(&wire);
+    raw.send(&frame(HEADERS, END_HEADERS, 1, &block(&post)));
+    raw.send(&frame(HEADERS, END_HEADERS, 1, &block(&[(b"x-sum", b"1")])));
+    let end = raw.end();
+    assert!(matches!(end, End::Reset | End::Closed), "{end:?}");
+    assert!(wire.app.seen().is_empty(), "{:?}", wire.app.seen());
+    still_serves(&wire);
+}
+
+#[test]
+fn a_length_is_said_to_the_app_once() {
+    let wire = Wire::start();
+    let mut post = good(&wire, &[]);
+    post[0] = (b":method", b"POST");
+    post[3] = (b":path", b"/echo");
+    for (lengths, end) in [
+        (&[&b"4"[..], b"4"][..], true),
+        (&[b"4", b"04"], true),
+        (&[b"4", b"5"], false),
+        (&[b"5", b"4"], false),
+        (&[b"4", b"4, 4"], false),
+        (&[b"4", b""], false),
+    ] {
+        wire.app.forget();
+        let mut fields = post.clone();
+        fields.extend(lengths.iter().map(|length| (&b"content-length"[..], *length)));
+        let mut raw = Raw::settled(&wire);
+        raw.send(&frame(HEADERS, END_HEADERS, 1, &block(&fields)));
+        raw.send(&frame(DATA, END_STREAM, 1, b"data"));
+        assert_eq!(raw.end() == End::Answered(200), end, "{lengths:?}");
+        let seen = wire.app.seen();
+        assert_eq!(seen.len(), usize::from(end), "{lengths:?}");
+        assert!(
+            seen.iter().all(|seen| seen.values("content-length") == ["4"]),
+            "{seen:?}"
+        );
+    }
+    // Nothing to read, and yet a length: a second one must not be waited for in the next request.
+    for lengths in [&[&b"0"[..], b"0"][..], &[b"0", b"5"], &[b"5", b"0"]] {
+        wire.app.forget();
+        let mut fields = good(&wire, &[]);
+        fields.extend(lengths.iter().map(|length| (&b"content-length"[..], *length)));
+        let mut raw = Raw::settled(&wire);
+        raw.send(&frame(HEADERS, WHOLE, 1, &block(&fields)));
+        let end = raw.end();
+        let seen = wire.app.seen();
+        assert!(
+            end != End::Answered(200) && seen.is_empty() || lengths[0] == lengths[1],
+            "{lengths:?}: {seen:?}"
+        );
+        assert!(
+            seen.iter().all(|seen| seen.values("content-length") == ["0"]),
+            "{seen:?}"
+        );
+    }
+    still_serves(&wire);
+}
+
 type Field<'a> = (&'a [u8], &'a [u8]);
 
 /// A good request of Ada's, and then some.

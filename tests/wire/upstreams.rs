@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use vestibule::config::{Settings, UpstreamScheme};
 
 use crate::http2::{H2, request};
-use crate::support::Wire;
+use crate::support::{Wire, dechunked};
 
 /// A head that an HTTP/2 app saw: what it was asked, and how.
 type Heads = Arc<Mutex<Vec<http::request::Parts>>>;
@@ -451,4 +451,115 @@ fn what_may_have_happened_is_not_sent_twice() {
         let times = wire.app.seen().len();
         assert_eq!(times, if status == 200 { 2 } else { 1 }, "{request}");
     }
+}
+
+#[test]
+fn what_an_app_sends_beyond_its_answer_reaches_nobody() {
+    let evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+    let cases: &[(&str, String, &str)] = &[
+        (
+            "HEAD",
+            "HTTP/1.1 200 OK\r\nContent-Length: 46\r\n\r\n".to_owned() + evil,
+            "",
+        ),
+        ("GET", "HTTP/1.1 204 No Content\r\n\r\n".to_owned() + evil, ""),
+        (
+            "GET",
+            "HTTP/1.1 204 No Content\r\nContent-Length: 46\r\n\r\n".to_owned() + evil,
+            "",
+        ),
+        (
+            "GET",
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 46\r\n\r\n".to_owned() + evil,
+            "",
+        ),
+        (
+            "GET",
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned() + evil,
+            "",
+        ),
+        (
+            "GET",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n".to_owned() + evil,
+            "ok",
+        ),
+        (
+            "GET",
+            "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok".to_owned() + evil,
+            "ok",
+        ),
+        (
+            "GET",
+            "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok".to_owned() + evil,
+            "ok",
+        ),
+        (
+            "GET",
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok".to_owned() + evil,
+            "ok",
+        ),
+        (
+            "GET",
+            "HTTP/1.1 103 Early Hints\r\nContent-Length: 46\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+                .to_owned()
+                + evil,
+            "ok",
+        ),
+    ];
+    for (method, answer, body) in cases {
+        let answer: &'static [u8] = Vec::leak(answer.clone().into_bytes());
+        let (address, count) = app_that_says(Vec::leak(vec![answer]), false);
+        let wire = Wire::with(|settings| {
+            settings.upstream.authority = address.to_string().parse().unwrap();
+            settings.threads = 1;
+        });
+        for round in 1..=5 {
+            let got = wire.signed_in(&format!("{method} /x"), &[]);
+            let said = dechunked(&got.head, &got.body);
+            assert_eq!(
+                String::from_utf8_lossy(&said),
+                *body,
+                "{method} {:?}",
+                String::from_utf8_lossy(answer)
+            );
+            assert!(matches!(got.status, 200 | 204 | 304), "{got:?}");
+            assert_eq!(count.load(Ordering::SeqCst), round, "asked again");
+        }
+    }
+}
+
+#[test]
+fn an_app_that_only_ever_says_continue_is_a_504_and_holds_nobody_else() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut chunk = vec![0; 65536];
+                let Ok(read @ 1..) = stream.read(&mut chunk) else {
+                    return;
+                };
+                if chunk[..read].starts_with(b"GET /fine") {
+                    drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"));
+                    return;
+                }
+                let hints = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100);
+                while stream.write_all(&hints).is_ok() {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
+    });
+    let wire = Wire::with(|settings| {
+        settings.upstream.authority = address.to_string().parse().unwrap();
+        settings.threads = 1;
+    });
+    thread::scope(|scope| {
+        let endless = scope.spawn(|| wire.signed_in("GET /x", &[]).status);
+        for _ in 0..10 {
+            assert_eq!(wire.signed_in("GET /fine", &[]).status, 200);
+            thread::sleep(Duration::from_millis(100));
+        }
+        assert_eq!(endless.join().unwrap(), 504);
+    });
 }
