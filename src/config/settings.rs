@@ -437,6 +437,10 @@ pub struct Ldap {
     pub failures: usize,
     /// Wrong passwords in 15 minutes per address.
     pub failures_address: usize,
+    /// Between two looks at the entry of a live session; None: it is not looked at.
+    pub recheck: Option<Duration>,
+    /// How long sessions outlive a directory that can't be used.
+    pub recheck_grace: Duration,
 }
 
 /// Names of attributes.

@@ -187,7 +187,6 @@ pub fn by_name(name: &str) -> Option<&'static Setting> {
 }
 
 const NONE: Preset = Words("none");
-const RECHECK: &str = "asking the directory again about live sessions";
 
 /// The table.
 #[rustfmt::skip]
@@ -407,7 +406,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("VESTIBULE_LOGIN_FAILURES_ADDRESS", Directory, Count, Is("50"),
         "Wrong passwords in 15 minutes per address (IPv6 by /64); then 429."),
     Setting::new("VESTIBULE_SESSION_RECHECK", Directory, Minutes, Is("15"),
-        "Minutes between looks at a live session's entry.").later(RECHECK),
+        "Minutes between looks at the entry of a live session: gone, disabled, expired or out of the allow list ends it; changed groups are taken over. `0`: never."),
     Setting::new("VESTIBULE_RECHECK_GRACE", Directory, Minutes, Is("60"),
-        "Minutes that sessions outlive a directory that can't be used.").later(RECHECK),
+        "Minutes that sessions outlive a directory that can't be used, beyond the look that was due."),
 ];

@@ -143,7 +143,7 @@ pub(super) fn usable_id(id: &str) -> bool {
 }
 
 /// Exactly, but for one leading slash (Keycloak's paths).
-fn check_groups(arrival: &Arrival, rules: &EntryRules) -> Result<(), Refused> {
+pub(super) fn check_groups(arrival: &Arrival, rules: &EntryRules) -> Result<(), Refused> {
     let Some(allowed) = &rules.allowed_groups else {
         return Ok(());
     };
@@ -159,7 +159,7 @@ fn check_groups(arrival: &Arrival, rules: &EntryRules) -> Result<(), Refused> {
 }
 
 /// Judges the address that came now, not the one that is kept: whoever left the domain is out, known or not.
-fn check_domain(arrival: &Arrival, rules: &EntryRules) -> Result<(), Refused> {
+pub(super) fn check_domain(arrival: &Arrival, rules: &EntryRules) -> Result<(), Refused> {
     let Some(domains) = &rules.allowed_domains else {
         return Ok(());
     };

@@ -1,11 +1,12 @@
 //! People, their roles and invitations: the rules, as functions that a test calls without a socket.
 //!
-//! Public face: [`admit`] decides who gets in and as whom; the rest is what console and command line do. Every change is
+//! Public face: [`admit`] decides who gets in and as whom, [`look_again`] whether they would now; the rest is what console and command line do. Every change is
 //! one transaction: whether whoever acts may ([`rules`]), the change itself, its entry in the feed, its row in the audit
 //! log.
 
 mod access;
 mod admit;
+mod again;
 mod arrivals;
 mod audit;
 mod groups;
@@ -20,6 +21,7 @@ mod tests;
 
 pub use self::access::check;
 pub use self::admit::{admit, turn_away};
+pub use self::again::look_again;
 pub use self::arrivals::{RefusedArrival, approve, dismiss, refused};
 pub use self::audit::{AuditEntry, AuditQuery, audit};
 pub use self::invitations::{Invitation, invite, withdraw};

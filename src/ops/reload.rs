@@ -239,6 +239,8 @@ fn ldap_changes(old: &Ldap, new: &Ldap) -> impl Iterator<Item = &'static str> {
         trust_email,
         failures,
         failures_address,
+        recheck,
+        recheck_grace,
     } = new;
     let account = |bind: &Option<(String, SecretString)>| bind.as_ref().map(|(name, _)| name.clone());
     let password =
@@ -262,6 +264,8 @@ fn ldap_changes(old: &Ldap, new: &Ldap) -> impl Iterator<Item = &'static str> {
             "VESTIBULE_LOGIN_FAILURES_ADDRESS",
             old.failures_address != *failures_address,
         ),
+        ("VESTIBULE_SESSION_RECHECK", old.recheck != *recheck),
+        ("VESTIBULE_RECHECK_GRACE", old.recheck_grace != *recheck_grace),
     ]
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))

@@ -6,6 +6,7 @@
 
 mod follow;
 mod live;
+mod recheck;
 mod records;
 mod sessions;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 pub use self::live::Session;
+pub use self::recheck::Due;
 pub use self::records::list;
 pub use self::sessions::Sessions;
 pub use self::token::Token;

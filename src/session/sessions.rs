@@ -385,7 +385,7 @@ impl fmt::Debug for Sessions {
     }
 }
 
-fn seconds(duration: Duration) -> i64 {
+pub(super) fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
@@ -400,7 +400,7 @@ fn shown(text: &str) -> Option<String> {
 }
 
 /// The first groups, as many as may serve; and whether that is not all.
-fn cut(mut groups: Vec<String>) -> (Vec<String>, bool) {
+pub(super) fn cut(mut groups: Vec<String>) -> (Vec<String>, bool) {
     let mut length = 0;
     let fitting = groups
         .iter()

@@ -2,8 +2,9 @@
 //!
 //! Public face: the gateway turns a request on one of our sign-in paths into a [`Visit`] and gets back a finished
 //! response. Rooms inside: `login`, `password`, `callback` and `logout` (what happens on these paths), `oidc/` (the
-//! provider, one file a step), `ldap/` (the directory, likewise), `failures` and `device` (guessing is stopped), `attempt` (the sealed cookie of a sign-in under way), `provision` (who gets in, as whom), `return_to` (where
-//! they go afterwards), `answers` (what people are told).
+//! provider, one file a step), `ldap/` (the directory, likewise), `failures` and `device` (guessing is stopped), `recheck` (whether they
+//! are still there), `attempt` (the sealed cookie of a sign-in under way), `provision` (who gets in, as whom), `return_to`
+//! (where they go afterwards), `answers` (what people are told).
 
 mod answers;
 mod attempt;
@@ -17,6 +18,7 @@ mod logout;
 pub mod oidc;
 mod password;
 mod provision;
+mod recheck;
 pub mod return_to;
 
 use std::net::IpAddr;
@@ -178,12 +180,15 @@ impl SignIn {
         })
     }
 
-    /// Discovers the provider and keeps its metadata and keys fresh, until `stop` fires.
+    /// Discovers the provider and keeps its metadata and keys fresh, and looks again at people of the directory who are signed
+    /// in, until `stop` fires.
     pub async fn run(&self, stop: CancellationToken) {
-        match &self.provider {
-            Some(provider) => provider.run(stop).await,
-            None => stop.cancelled().await,
-        }
+        tokio::join!(Box::pin(recheck::run(self, &stop)), async {
+            match &self.provider {
+                Some(provider) => Box::pin(provider.run(stop.clone())).await,
+                None => stop.cancelled().await,
+            }
+        });
     }
 
     /// How the provider stands.

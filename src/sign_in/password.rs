@@ -249,7 +249,7 @@ async fn attempted(
             return Err(too_many(error, Some(&person)));
         }
     };
-    judge(ldap, person, password, from_address, at_person, visit).await
+    judge(ldap, person, password, from_address, at_person, visit, now).await
 }
 
 async fn judge(
@@ -259,12 +259,18 @@ async fn judge(
     from_address: Place<'_>,
     at_person: Place<'_>,
     visit: &Visit,
+    now: UnixTime,
 ) -> Result<Recognised, Refusal> {
     let secret = password.expose_secret();
     let verdict = if secret.len() > LONGEST || secret.contains('\0') || ldap::is_nothing(secret) {
         Password::Wrong("no directory has such a password".to_owned())
     } else {
         ldap.directory.verify(&person, password).await?
+    };
+    // Not every directory looks at it when somebody binds.
+    let verdict = match (verdict, person.obstacle(now)) {
+        (Password::Right, Some(obstacle)) => Password::But(obstacle),
+        (verdict, _) => verdict,
     };
     match verdict {
         Password::Right => at_person.forget(),

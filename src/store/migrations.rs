@@ -11,7 +11,7 @@ pub(super) const MIGRATING: Duration = Duration::from_mins(11);
 
 /// Each brings the database from the version that is its index to the next. Never changed once released: a new one is
 /// added behind.
-pub(super) const STEPS: &[&str] = &[FIRST, DEVICES, ACCESS];
+pub(super) const STEPS: &[&str] = &[FIRST, DEVICES, ACCESS, RECHECKS];
 
 /// Times are Unix seconds, truth is 0 or 1: the one type of number that both databases spell alike.
 const FIRST: &str = "
@@ -178,6 +178,13 @@ CREATE INDEX audit_by_target_name ON audit (target_name, id);
 
 /// The version from which on the columns of `people.rs` are there.
 const WITH_WORDS: i64 = 3;
+
+/// When a session's identity was last vouched for, and when it is to be asked about again.
+const RECHECKS: &str = "
+ALTER TABLE sessions ADD COLUMN vouched BIGINT;
+ALTER TABLE sessions ADD COLUMN recheck_at BIGINT;
+CREATE INDEX sessions_by_recheck ON sessions (method, recheck_at);
+";
 
 impl Store {
     /// The version of the database, 0 if it holds nothing of ours.

@@ -31,6 +31,7 @@ pub struct Metrics {
     upstream: Latency,
     sign_ins: Labelled<9>,
     session_lookups: Labelled<4>,
+    rechecks: Labelled<3>,
     provider: [Gauge; 4],
     /// Client connections that are open.
     pub connections_open: Gauge,
@@ -119,6 +120,17 @@ pub enum SessionLookup {
     Unavailable,
 }
 
+/// What came of a look at a live session's entry in the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recheck {
+    /// It goes on.
+    Vouched,
+    /// It ended.
+    Ended,
+    /// Nobody could say.
+    Failed,
+}
+
 /// How the provider stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provider {
@@ -153,6 +165,7 @@ impl Metrics {
                 ],
             ),
             session_lookups: Labelled::new("result", ["hit", "miss", "none", "unavailable"]),
+            rechecks: Labelled::new("outcome", ["vouched", "ended", "failed"]),
             provider: Default::default(),
             connections_open: Gauge::default(),
             connections_accepted: Counter::default(),
@@ -190,6 +203,7 @@ impl Metrics {
         registry.register("sessions_ended", "Sessions in this process's memory that ended, in whatever way", self.sessions_ended.clone());
         registry.register("sessions_known", "Live sessions in this process's memory", self.sessions_known.clone());
         registry.register("session_lookups", "What the session cache said to a cookie", self.session_lookups.clone());
+        registry.register("session_rechecks", "Looks at a live session's entry in the directory by what came of them", self.rechecks.clone());
         registry.register("access_log_lines_dropped", "Access log lines for which there was no room", self.access_log_lines_dropped.clone());
         registry.register("untrusted_forwarding_headers", "Forwarding headers ignored because their sender is not trusted", self.untrusted_forwarding_headers.clone());
         registry.register("control_refusals", "Questions for which the control plane had no room", self.control_refusals.clone());
@@ -224,6 +238,11 @@ impl Metrics {
     /// Counts a look into the session cache.
     pub fn session_lookup(&self, result: SessionLookup) {
         self.session_lookups.counters[result as usize].inc();
+    }
+
+    /// Counts a look at a live session's entry.
+    pub fn recheck(&self, outcome: Recheck) {
+        self.rechecks.counters[outcome as usize].inc();
     }
 
     /// How the provider stands now.

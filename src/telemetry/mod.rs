@@ -18,7 +18,7 @@ use http::StatusCode;
 
 pub use self::access_log::{AccessEntry, AccessLog};
 pub use self::health::{Health, Phase};
-pub use self::metrics::{Metrics, Provider, RequestClass, SessionLookup, SignInOutcome, metrics};
+pub use self::metrics::{Metrics, Provider, Recheck, RequestClass, SessionLookup, SignInOutcome, metrics};
 
 /// What the data plane tells of its requests and connections.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! A server of our own that misbehaves at the protocol. The gateway goes on, and nobody is let in.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -68,7 +68,12 @@ enum Lie {
 }
 
 /// Answers every bind with yes, whatever password.
-async fn serve(mut stream: TcpStream, lie: Lie, empty_seen: Arc<AtomicBool>) -> std::io::Result<()> {
+async fn serve(
+    mut stream: TcpStream,
+    lie: Lie,
+    empty_seen: Arc<AtomicBool>,
+    searches: Arc<AtomicUsize>,
+) -> std::io::Result<()> {
     for count in 0.. {
         let mut head = [0; 2];
         stream.read_exact(&mut head).await?;
@@ -115,6 +120,7 @@ async fn serve(mut stream: TcpStream, lie: Lie, empty_seen: Arc<AtomicBool>) -> 
                 }
             }
             (0x63, _) => {
+                searches.fetch_add(1, Ordering::SeqCst);
                 let done = message(id, &result(0x65, 0, ""));
                 let found = message(id, &bob());
                 let reference = message(id, &element(0x73, &element(4, b"ldap://127.0.0.1:1/dc=example,dc=com")));
@@ -142,6 +148,20 @@ async fn serve(mut stream: TcpStream, lie: Lie, empty_seen: Arc<AtomicBool>) -> 
     Ok(())
 }
 
+/// A directory of bob alone, and how many searches it was asked.
+pub async fn counting() -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let searches = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&searches);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, Lie::None, Arc::default(), Arc::clone(&counted)));
+        }
+    });
+    (port, searches)
+}
+
 async fn house(lie: Lie) -> (House, Arc<AtomicBool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -149,7 +169,7 @@ async fn house(lie: Lie) -> (House, Arc<AtomicBool>) {
     let seen = Arc::clone(&empty_seen);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream, lie, Arc::clone(&seen)));
+            tokio::spawn(serve(stream, lie, Arc::clone(&seen), Arc::default()));
         }
     });
     (

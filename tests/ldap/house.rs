@@ -139,6 +139,10 @@ impl House {
         session::list(&self.store, None, UnixTime::now()).await.unwrap().len()
     }
 
+    pub fn live_sessions(&self) -> &Arc<session::Sessions> {
+        self.instance.sessions()
+    }
+
     pub async fn close(self) {
         self.instance.drain(Duration::ZERO).await;
     }

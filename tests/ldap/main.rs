@@ -5,5 +5,6 @@ mod entry;
 mod form;
 mod hostile;
 mod house;
+mod recheck;
 mod servers;
 mod slapd;

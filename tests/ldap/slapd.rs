@@ -111,6 +111,19 @@ impl Slapd {
         self.tool("ldapmodrdn", ROOT, "root", &format!("{dn}\n{rdn}\n"));
     }
 
+    pub fn move_to(&self, dn: &str, rdn: &str, above: &str) {
+        let ldif = format!("dn: {dn}\nchangetype: modrdn\nnewrdn: {rdn}\ndeleteoldrdn: 1\nnewsuperior: {above}\n");
+        self.modify(&ldif);
+    }
+
+    /// Changes its configuration; it must be stopped.
+    pub fn configure(&self, old: &str, new: &str) {
+        let file = self.folder.path().join("slapd.conf");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(old), "{old}");
+        std::fs::write(file, text.replace(old, new)).unwrap();
+    }
+
     fn tool(&self, tool: &str, who: &str, password: &str, input: &str) {
         let mut child = Command::new(tool)
             .args(["-x", "-D", who, "-w", password, "-H"])

@@ -37,6 +37,8 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> Option<Option<Ldap>> {
     let trust_email = reader.flag("VESTIBULE_LDAP_TRUST_EMAIL");
     let failures = count(reader, "VESTIBULE_LOGIN_FAILURES");
     let failures_address = count(reader, "VESTIBULE_LOGIN_FAILURES_ADDRESS");
+    let recheck = reader.duration("VESTIBULE_SESSION_RECHECK", 0, 7 * 86_400);
+    let recheck_grace = reader.duration("VESTIBULE_RECHECK_GRACE", 0, 31 * 86_400);
     Some(Some(Ldap {
         login: login?,
         servers: servers?,
@@ -52,6 +54,8 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> Option<Option<Ldap>> {
         trust_email: trust_email?,
         failures: failures?,
         failures_address: failures_address?,
+        recheck: recheck.map(|every| (!every.is_zero()).then_some(every))?,
+        recheck_grace: recheck_grace?,
     }))
 }
 

@@ -162,7 +162,8 @@ fn value(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     Some((value, rest))
 }
 
-fn pairs(digits: &[u8]) -> Option<Vec<u8>> {
+/// The bytes that pairs of hexadecimal digits stand for.
+pub(super) fn pairs(digits: &[u8]) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     if !digits.len().is_multiple_of(2) {
         return None;

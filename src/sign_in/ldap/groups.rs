@@ -1,6 +1,7 @@
 //! The groups that somebody is in, and whether one of them is allowed. What was not read whole allows nobody.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ldap3::Scope;
 
@@ -81,12 +82,22 @@ impl Groups {
     }
 }
 
+/// Groups above a group, as one round of looking at many people found them: they are in the same few.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    above: HashMap<String, Vec<String>>,
+}
+
+/// What is remembered, where it is.
+pub(super) type Remembered = Option<Arc<Mutex<Memory>>>;
+
 /// Reads the groups of `person`. `username` is what `memberUid` holds.
 pub(super) async fn of(
     connection: &mut Connection,
     person: &Entry,
     username: Option<&str>,
     settings: &Ldap,
+    remembered: &Remembered,
 ) -> Result<Groups, Unusable> {
     let mut groups = Groups::default();
     let attribute = settings.attributes.group.as_str();
@@ -116,28 +127,22 @@ pub(super) async fn of(
         // The person's own and, from the primary group upwards, the rest.
         let mut whose = vec![person.dn.clone()];
         whose.extend(groups.entries.values().cloned());
-        for some in whose.chunks(AT_ONCE) {
-            let parts: Vec<String> = some
-                .iter()
-                .map(|dn| format!("(member:{IN_CHAIN}:={})", escaped(dn.as_bytes())))
-                .collect();
-            look(
-                connection,
-                &settings.base_dn,
-                &format!("(|{})", parts.concat()),
-                &mut groups,
-            )
-            .await?;
-        }
+        let above = |dn: &str| format!("(member:{IN_CHAIN}:={})", escaped(dn.as_bytes()));
+        look_above(connection, &settings.base_dn, &whose, above, remembered, &mut groups).await?;
     } else {
         groups.cut |= attribute_cut;
-        climb(connection, base, &mut groups).await?;
+        climb(connection, base, remembered, &mut groups).await?;
     }
     Ok(groups)
 }
 
 /// Groups of groups, from those known upwards; each is asked about once.
-async fn climb(connection: &mut Connection, base: &str, groups: &mut Groups) -> Result<(), Unusable> {
+async fn climb(
+    connection: &mut Connection,
+    base: &str,
+    remembered: &Remembered,
+    groups: &mut Groups,
+) -> Result<(), Unusable> {
     let mut waiting: VecDeque<String> = groups.entries.values().cloned().collect();
     let mut asked: HashSet<Dn> = groups.entries.keys().cloned().collect();
     for _ in 0..STEPS {
@@ -145,15 +150,12 @@ async fn climb(connection: &mut Connection, base: &str, groups: &mut Groups) -> 
             return Ok(());
         }
         let some: Vec<String> = waiting.drain(..waiting.len().min(AT_ONCE)).collect();
-        let parts: Vec<String> = some
-            .iter()
-            .map(|dn| {
-                let dn = escaped(dn.as_bytes());
-                format!("(member={dn})(uniqueMember={dn})")
-            })
-            .collect();
+        let above = |dn: &str| {
+            let dn = escaped(dn.as_bytes());
+            format!("(|(member={dn})(uniqueMember={dn}))")
+        };
         let known = groups.entries.len();
-        look(connection, base, &format!("(|{})", parts.concat()), groups).await?;
+        look_above(connection, base, &some, above, remembered, groups).await?;
         if groups.entries.len() > known {
             let new = groups.entries.iter().filter(|(dn, _)| !asked.contains(dn));
             let new: Vec<(Dn, String)> = new.map(|(dn, written)| (dn.clone(), written.clone())).collect();
@@ -165,6 +167,48 @@ async fn climb(connection: &mut Connection, base: &str, groups: &mut Groups) -> 
     }
     groups.cut |= !waiting.is_empty();
     Ok(())
+}
+
+/// Adds what is above these: all at once, or, where it is remembered, each by itself and once.
+async fn look_above(
+    connection: &mut Connection,
+    base: &str,
+    whose: &[String],
+    above: impl Fn(&str) -> String + Send,
+    remembered: &Remembered,
+    groups: &mut Groups,
+) -> Result<(), Unusable> {
+    let Some(memory) = remembered else {
+        for some in whose.chunks(AT_ONCE) {
+            let parts: Vec<String> = some.iter().map(|dn| above(dn)).collect();
+            look(connection, base, &format!("(|{})", parts.concat()), groups).await?;
+        }
+        return Ok(());
+    };
+    for dn in whose {
+        let known = lock(memory).above.get(dn).cloned();
+        let names = if let Some(names) = known {
+            names
+        } else {
+            let mut found = Groups::default();
+            look(connection, base, &above(dn), &mut found).await?;
+            let names: Vec<String> = found.entries.into_values().collect();
+            if found.cut {
+                groups.cut = true;
+            } else {
+                lock(memory).above.insert(dn.clone(), names.clone());
+            }
+            names
+        };
+        for name in names {
+            groups.take(&name);
+        }
+    }
+    Ok(())
+}
+
+fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Adds the groups that a filter finds.

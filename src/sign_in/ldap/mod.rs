@@ -1,11 +1,13 @@
 //! The company's LDAP directory, one file a step: `pool` (which server is asked, and connections that are kept), `connection`
 //! (sockets, TLS, limits) with `wire` (what may come), `search` (from what was typed to one entry, and who that is) with
-//! `entry`, `bind` (whose password it was), `groups` with `dn` (names and how they are compared), `probe` (for `check`).
+//! `entry`, `bind` (whose password it was), `standing` (whether the account is in force), `again` (people who are signed in
+//! already), `groups` with `dn` (names and how they are compared), `probe` (for `check`).
 //!
 //! Public face: [`Directory`]. A sign-in is [`Directory::find`], then [`Directory::verify`], then [`Directory::groups`]; in
 //! between the caller counts failures, which are the person's, not the name's that was typed. Each step runs in a task of
 //! its own: the LDAP library panics at odd answers, and then that step has failed and nothing else has.
 
+mod again;
 mod bind;
 mod connection;
 mod dn;
@@ -14,6 +16,7 @@ mod groups;
 mod pool;
 mod probe;
 mod search;
+mod standing;
 mod unusable;
 mod wire;
 
@@ -28,12 +31,14 @@ use self::dn::Dn;
 use self::entry::Entry;
 use self::groups::Groups;
 use self::pool::Pool;
+use crate::clock::UnixTime;
 use crate::config::{Ldap, Settings};
 use crate::directory::{Arrival, GroupsUnreadable};
 use crate::person::EmailAddress;
 use crate::telemetry::metrics;
 use crate::trust::{self, CannotTrust};
 
+pub(super) use self::again::{Round, Seen};
 pub use self::bind::Obstacle;
 pub(super) use self::connection::is_nothing;
 pub use self::probe::{Step, probe};
@@ -55,6 +60,11 @@ impl Person {
     /// Where the entry stands.
     pub(super) fn dn(&self) -> &str {
         &self.entry.dn
+    }
+
+    /// What stands against a sign-in now, by the entry.
+    pub(super) fn obstacle(&self, now: UnixTime) -> Option<Obstacle> {
+        standing::obstacle(&self.entry, None, now, now)
     }
 
     /// By what their wrong passwords are counted.
@@ -157,12 +167,20 @@ impl Directory {
 
     /// The person's groups, under the service account.
     pub(super) async fn groups(self: &Arc<Self>, person: &Person) -> Result<PersonGroups, Unusable> {
+        self.groups_with(person, None).await
+    }
+
+    async fn groups_with(
+        self: &Arc<Self>,
+        person: &Person,
+        remembered: groups::Remembered,
+    ) -> Result<PersonGroups, Unusable> {
         let (directory, entry) = (Arc::clone(self), Arc::new(person.entry.clone()));
         on_its_own(async move {
             let asked = Arc::clone(&directory);
             let search = directory.pool.search(move |connection| {
-                let (directory, entry) = (Arc::clone(&asked), Arc::clone(&entry));
-                Box::pin(async move { directory.groups_of(connection, &entry).await })
+                let (directory, entry, remembered) = (Arc::clone(&asked), Arc::clone(&entry), remembered.clone());
+                Box::pin(async move { directory.groups_of(connection, &entry, &remembered).await })
             });
             search.await
         })
@@ -230,9 +248,14 @@ impl Directory {
         }
     }
 
-    async fn groups_of(&self, connection: &mut Connection, person: &Entry) -> Result<PersonGroups, Unusable> {
+    async fn groups_of(
+        &self,
+        connection: &mut Connection,
+        person: &Entry,
+        remembered: &groups::Remembered,
+    ) -> Result<PersonGroups, Unusable> {
         let username = person.texts(&self.settings.attributes.username).next();
-        let groups = groups::of(connection, person, username, &self.settings).await?;
+        let groups = groups::of(connection, person, username, &self.settings, remembered).await?;
         let allowed = match self.settings.allow_list.as_deref() {
             None => Allowed::Yes,
             Some(list) if groups.are_allowed(list, self.base.as_ref()) => Allowed::Yes,
@@ -305,6 +328,8 @@ mod testing {
             trust_email: true,
             failures: 5,
             failures_address: 50,
+            recheck: Some(std::time::Duration::from_mins(15)),
+            recheck_grace: std::time::Duration::from_hours(1),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::entry::Entry;
+use super::standing;
 use crate::config::Ldap;
 use crate::directory::{Arrival, ClaimedEmail, GroupsUnreadable};
 use crate::person::EmailAddress;
@@ -53,7 +54,8 @@ pub(super) fn attributes(settings: &Ldap) -> Vec<String> {
         .chain(settings.id_attribute.as_deref())
         .chain(IDS)
         .chain(USERNAMES)
-        .chain(["primaryGroupID", "objectSid"]);
+        .chain(["primaryGroupID", "objectSid"])
+        .chain(standing::ATTRIBUTES);
     for name in all {
         if !wanted.iter().any(|other| other.eq_ignore_ascii_case(name)) {
             wanted.push(name.to_owned());
@@ -69,6 +71,11 @@ pub(super) fn stable_id(entry: &Entry, settings: &Ldap) -> Option<String> {
         Some(own) => own,
         None => IDS.into_iter().find(|name| entry.values(name).next().is_some())?,
     };
+    id_by(entry, name)
+}
+
+/// The id by one attribute.
+fn id_by(entry: &Entry, name: &str) -> Option<String> {
     let known = IDS.into_iter().find(|id| id.eq_ignore_ascii_case(name));
     let mut values = entry.values(name);
     // Two values would be two people's, or nobody's.
@@ -86,6 +93,54 @@ pub(super) fn stable_id(entry: &Entry, settings: &Ldap) -> Option<String> {
         }
     };
     Some(format!("{}:{text}", known.unwrap_or(name)))
+}
+
+/// Whether this is an entry's id, by whichever attribute the id is.
+pub(super) fn has_id(entry: &Entry, subject: &str) -> bool {
+    subject
+        .split_once(':')
+        .is_some_and(|(name, _)| id_by(entry, name).as_deref() == Some(subject))
+}
+
+/// The filter that finds the entries of these ids, as far as the user filter finds them for any name. None if none of them
+/// is an id.
+pub(super) fn ids_filter(settings: &Ldap, subjects: &[String]) -> Option<String> {
+    let ids: String = subjects.iter().filter_map(|subject| id_filter(subject)).collect();
+    if ids.is_empty() {
+        return None;
+    }
+    let anybody = settings.user_filter.replace("{login}", "*");
+    let both = format!("(&{anybody}(|{ids}))");
+    // A name inside of what takes no wildcard (an extensible match).
+    if ldap3::parse_filter(&both).is_ok() {
+        Some(both)
+    } else {
+        Some(format!("(|{ids})"))
+    }
+}
+
+fn id_filter(subject: &str) -> Option<String> {
+    let (name, text) = subject.split_once(':')?;
+    let well = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
+    if !well || name.is_empty() || text.is_empty() {
+        return None;
+    }
+    if name == "objectGUID" {
+        return Some(format!("({name}={})", escaped(&guid_bytes(text)?)));
+    }
+    let as_text = format!("({name}={})", escaped(text.as_bytes()));
+    // One's own attribute of bytes is written in hexadecimal; nobody knows whether this is one.
+    let as_bytes = if IDS.contains(&name) {
+        None
+    } else {
+        super::dn::pairs(text.as_bytes())
+    };
+    Some(match as_bytes {
+        Some(bytes) => format!("{as_text}({name}={})", escaped(&bytes)),
+        None => as_text,
+    })
 }
 
 /// Who an entry is. `stored` is the address that the account has now, if there is one.
@@ -144,6 +199,23 @@ fn guid(bytes: &[u8]) -> Option<String> {
     ))
 }
 
+/// The bytes of a GUID as `guid` writes it.
+fn guid_bytes(text: &str) -> Option<Vec<u8>> {
+    let digits: String = text.split('-').collect();
+    let bytes = super::dn::pairs(digits.as_bytes())?;
+    let (first, rest) = bytes.split_first_chunk::<4>()?;
+    let (second, rest) = rest.split_first_chunk::<2>()?;
+    let (third, rest) = rest.split_first_chunk::<2>()?;
+    let turned = [
+        &u32::from_be_bytes(*first).to_le_bytes()[..],
+        &[second[1], second[0]],
+        &[third[1], third[0]],
+        rest,
+    ];
+    let bytes = turned.concat();
+    (bytes.len() == 16).then_some(bytes)
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -156,7 +228,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::testing::settings;
-    use super::{Entry, arrival, escaped, stable_id, user_filter, without_domain};
+    use super::{Entry, arrival, escaped, has_id, ids_filter, stable_id, user_filter, without_domain};
     use crate::directory::ClaimedEmail;
     use crate::person::EmailAddress;
 
@@ -205,6 +277,37 @@ mod tests {
             id(&settings, &[("employeenumber", &[b"7"]), ("entryUUID", &[b"x"])]).as_deref(),
             Some("employeeNumber:7")
         );
+    }
+
+    #[test]
+    fn an_id_finds_its_entry_again() {
+        let mut settings = settings();
+        let entry = Entry::of("uid=a", &[("objectGUID", &[b"abcdefghijklmn\x00p"])]);
+        let subject = stable_id(&entry, &settings).unwrap();
+        assert!(has_id(&entry, &subject) && !has_id(&entry, "objectGUID:x") && !has_id(&entry, "entryUUID:x"));
+        let ids = [
+            subject,
+            "entryUUID:a*)".to_owned(),
+            "no id".to_owned(),
+            "a(:x".to_owned(),
+        ];
+        assert_eq!(
+            ids_filter(&settings, &ids).as_deref(),
+            Some("(&(|(uid=*)(mail=*))(|(objectGUID=abcdefghijklmn\\00p)(entryUUID=a\\2a\\29)))")
+        );
+        settings.user_filter = "(memberOf:1.2.840.113556.1.4.1941:={login})".into();
+        assert_eq!(
+            ids_filter(&settings, &["badge:6162".to_owned()]).as_deref(),
+            Some("(|(badge=6162)(badge=ab))")
+        );
+        assert_eq!(ids_filter(&settings, &["no id".to_owned()]), None);
+        settings.id_attribute = Some("badge".into());
+        for value in [&b"\xff\x00"[..], b"6162"] {
+            let entry = Entry::of("uid=a", &[("badge", &[value])]);
+            let subject = stable_id(&entry, &settings).unwrap();
+            assert!(has_id(&entry, &subject));
+            ldap3::parse_filter(ids_filter(&settings, &[subject]).unwrap()).unwrap();
+        }
     }
 
     #[test]

@@ -1,0 +1,200 @@
+//! Are they still there? Every so often the entry of each live LDAP session is looked up again: gone, disabled, expired or
+//! out of the allow list ends it, changed groups are taken over. A directory that can't be used leaves sessions for a while.
+//!
+//! Sessions come due each at its own time, and are taken in small pieces, one after the other, on one connection of the
+//! pool's: ten thousand of them are some ten searches a second. A piece belongs to one process for a minute.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::SignIn;
+use super::ldap::{Allowed, ISSUER, Round, Seen, Unusable};
+use super::password::Ldap;
+use crate::clock::UnixTime;
+use crate::config::EntryRules;
+use crate::directory::{self, GroupsUnreadable, Refused};
+use crate::session::{Due, Sessions, Unavailable};
+use crate::telemetry::{Recheck, metrics};
+
+/// Sessions of one piece.
+const PIECE: u32 = 50;
+/// Between two pieces while there is something to do, and when there is nothing.
+const BREATH: Duration = Duration::from_millis(500);
+const REST: Duration = Duration::from_secs(5);
+/// How the store calls sessions that began with the directory.
+const METHOD: &str = "ldap";
+
+/// Looks until `stop` fires.
+pub(super) async fn run(sign_in: &SignIn, stop: &CancellationToken) {
+    let Some((ldap, interval)) = sign_in.ldap.as_ref().and_then(|ldap| {
+        let interval = ldap.directory.settings().recheck?;
+        Some((ldap, interval))
+    }) else {
+        return;
+    };
+    let grace = ldap.directory.settings().recheck_grace;
+    // A short interval is kept, too.
+    let rest = REST.min(interval / 4).max(BREATH);
+    let mut pause = rest;
+    while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+        let look = Look {
+            sign_in,
+            ldap,
+            interval,
+            grace,
+            now: UnixTime::now(),
+        };
+        pause = match stop.run_until_cancelled(Box::pin(look.piece())).await {
+            Some(Ok(count)) if count == PIECE as usize => BREATH,
+            Some(Ok(_)) => rest,
+            Some(Err(_)) => REST,
+            None => return,
+        };
+    }
+}
+
+/// One piece of work.
+struct Look<'a> {
+    sign_in: &'a SignIn,
+    ldap: &'a Ldap,
+    interval: Duration,
+    grace: Duration,
+    now: UnixTime,
+}
+
+/// What a look says of one session.
+enum Verdict {
+    GoesOn,
+    /// Why it ends.
+    Ends(String),
+    /// Nobody could say: it goes on for now, and is looked at again soon.
+    Unknown,
+    /// The same, and the others need not be asked about.
+    Away,
+}
+
+impl Look<'_> {
+    /// Says how many were looked at.
+    async fn piece(&self) -> Result<usize, Unavailable> {
+        let sessions = &self.sign_in.sessions;
+        let due = sessions.take_due(METHOD, self.interval, PIECE, self.now).await?;
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let round = Round::default();
+        let subjects: BTreeSet<&str> = due.iter().map(|due| due.subject.as_str()).collect();
+        let subjects = subjects.into_iter().map(str::to_owned).collect();
+        let seen = match self.ldap.directory.look_again(subjects, &round).await {
+            Ok(seen) => seen,
+            Err(error) => {
+                self.unusable(&error, due.len()).await?;
+                return Ok(due.len());
+            }
+        };
+        let rules = self.sign_in.entry.load_full();
+        let mut go_on = Vec::new();
+        let (mut unknown, mut away) = (0, false);
+        for due in &due {
+            if away {
+                unknown += 1;
+                continue;
+            }
+            match self.judge(due, &seen, &round, &rules).await? {
+                Verdict::GoesOn => go_on.push(due),
+                Verdict::Ends(reason) => self.end(due, &reason).await?,
+                verdict => {
+                    away = matches!(verdict, Verdict::Away);
+                    unknown += 1;
+                }
+            }
+        }
+        sessions.vouch_for(&go_on, self.interval, self.now).await?;
+        for _ in &go_on {
+            metrics().recheck(Recheck::Vouched);
+        }
+        if unknown > 0 {
+            let cut = "the directory's answers were cut short or broke off";
+            self.after_grace(cut, unknown).await?;
+        }
+        Ok(due.len())
+    }
+
+    async fn judge(
+        &self,
+        due: &Due,
+        seen: &HashMap<String, Option<Seen>>,
+        round: &Round,
+        rules: &EntryRules,
+    ) -> Result<Verdict, Unavailable> {
+        let person = match seen.get(&due.subject) {
+            None => return Ok(Verdict::Unknown),
+            Some(None) => return Ok(Verdict::Ends("the entry is not there any more".to_owned())),
+            Some(Some(person)) => person,
+        };
+        if let Some(obstacle) = person.obstacle(due.signed_in, self.now) {
+            return Ok(Verdict::Ends(obstacle.to_string()));
+        }
+        let Ok(groups) = self.ldap.directory.groups_again(person, round).await else {
+            return Ok(Verdict::Away);
+        };
+        match groups.allowed {
+            Allowed::Yes => {}
+            Allowed::No => {
+                let reason = "in no group of LOCAL_LDAP_GROUP_ALLOW_LIST any more";
+                return Ok(Verdict::Ends(reason.to_owned()));
+            }
+            Allowed::Unknown => return Ok(Verdict::Unknown),
+        }
+        let stored = directory::address_of(&self.sign_in.store, ISSUER, &due.subject).await?;
+        let arrival = self
+            .ldap
+            .directory
+            .arrival(&person.person, &due.subject, &groups, stored.as_ref());
+        let regrouped = arrival
+            .groups
+            .as_ref()
+            .is_ok_and(|groups| Sessions::regroups(due, groups));
+        match directory::look_again(&self.sign_in.store, &arrival, regrouped, rules, self.now).await {
+            Ok(()) => {}
+            Err(Refused::Unavailable(error)) => return Err(error.into()),
+            Err(Refused::GroupsUnreadable(GroupsUnreadable::CutShort)) => return Ok(Verdict::Unknown),
+            Err(refused) => return Ok(Verdict::Ends(refused.to_string())),
+        }
+        if let Ok(groups) = arrival.groups {
+            self.sign_in.sessions.take_groups(due, groups, self.now).await?;
+        }
+        Ok(Verdict::GoesOn)
+    }
+
+    async fn unusable(&self, error: &Unusable, count: usize) -> Result<(), Unavailable> {
+        tracing::warn!("live sessions could not be looked at again: {error}");
+        self.after_grace("the directory can't be used", count).await
+    }
+
+    /// Ends those that nobody has vouched for too long.
+    async fn after_grace(&self, why: &str, count: usize) -> Result<(), Unavailable> {
+        for _ in 0..count {
+            metrics().recheck(Recheck::Failed);
+        }
+        let patience = self.interval.saturating_add(self.grace).as_secs();
+        let before = self.now.plus(-i64::try_from(patience).unwrap_or(i64::MAX));
+        let reason = format!(
+            "nobody could say for {} minutes that they may be here: {why}",
+            patience / 60
+        );
+        let over = self.sign_in.sessions.unvouched(METHOD, before, self.now).await?;
+        for due in &over {
+            self.end(due, &reason).await?;
+        }
+        Ok(())
+    }
+
+    async fn end(&self, due: &Due, reason: &str) -> Result<(), Unavailable> {
+        if self.sign_in.sessions.end_due(due, reason, self.now).await? {
+            metrics().recheck(Recheck::Ended);
+        }
+        Ok(())
+    }
+}
