@@ -8,7 +8,9 @@ import tls from 'node:tls';
 import { makeCertificate } from './certificate.mjs';
 import { until } from './net.mjs';
 
-export async function startFront(gateway) {
+/** In front of a gateway, or of several replicas; of those, `X-Replica: 1` (or 2, …) names one. */
+export async function startFront(...replicas) {
+  const [gateway] = replicas;
   const at = (name) => path.join(gateway.folder, name);
   const { cert, key, pem: ca } = makeCertificate(gateway.folder, 'front');
   writeFileSync(at('nginx.conf'), `
@@ -22,12 +24,20 @@ export async function startFront(gateway) {
       ${['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((of) => `${of}_temp_path ${at(`nginx-${of}`)};`).join('\n')}
       map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
       large_client_header_buffers 8 32k;
+      upstream gateways {
+        ${replicas.map(({ port }) => `server 127.0.0.1:${port} max_fails=1 fail_timeout=2s;`).join('\n')}
+        ${replicas.length > 1 ? 'keepalive 16;' : ''}
+      }
+      map $http_x_replica $replica {
+        default gateways;
+        ${replicas.map(({ port }, at) => `${at + 1} 127.0.0.1:${port};`).join('\n')}
+      }
       server {
         listen 127.0.0.1:${gateway.publicPort} ssl;
         ssl_certificate ${cert};
         ssl_certificate_key ${key};
         location / {
-          proxy_pass http://127.0.0.1:${gateway.port};
+          proxy_pass http://$replica;
           proxy_http_version 1.1;
           proxy_set_header Host $http_host;
           proxy_set_header X-Forwarded-For $remote_addr;

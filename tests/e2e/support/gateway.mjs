@@ -16,11 +16,12 @@ const BINARY = path.resolve(
 /**
  * A gateway that is set up, but not started: the provider needs its address first.
  * With `https` the public URL is that of a front that ends TLS (front.mjs), with `tls` it ends TLS itself.
+ * Replicas behind one front have its `publicPort` in common.
  */
-export async function prepareGateway({ https = false, tls = false } = {}) {
+export async function prepareGateway({ https = false, tls = false, publicPort: given } = {}) {
   const folder = await mkdtemp(path.join(tmpdir(), 'vestibule-e2e-'));
   const [port, opsPort] = [await freePort(), await freePort()];
-  const publicPort = https ? await freePort() : port;
+  const publicPort = given ?? (https ? await freePort() : port);
   const publicUrl = `${https || tls ? 'https' : 'http'}://localhost:${publicPort}`;
   const certificate = tls ? makeCertificate(folder, 'gateway') : undefined;
   const env = {

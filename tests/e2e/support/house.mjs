@@ -8,21 +8,27 @@ import { prepareGateway } from './gateway.mjs';
 import { startProvider } from './provider.mjs';
 import { startUpstream } from './upstream.mjs';
 
-/** `client` is one of the provider's clients; those of the implicit flow set the method, too. */
-export async function startHouse({ client = 'code-es256', https = false, tls = false, settings = {} } = {}) {
+/**
+ * `client` is one of the provider's clients; those of the implicit flow set the method, too. Several `replicas` need a
+ * database that they have in common.
+ */
+export async function startHouse({ client = 'code-es256', https = false, tls = false, settings = {}, replicas: count = 1 } = {}) {
   const gateway = await prepareGateway({ https, tls });
+  const replicas = [gateway];
+  while (replicas.length < count) replicas.push(await prepareGateway({ https, publicPort: gateway.publicPort }));
   const provider = await startProvider({ publicUrl: gateway.publicUrl });
   const upstream = await startUpstream();
   let front;
   const house = {
     gateway,
+    replicas,
     provider,
     upstream,
     url: (path) => gateway.publicUrl + path,
     newClient: () => new Client({ ca: front?.ca ?? gateway.ca }),
     async close() {
       await front?.close();
-      await gateway.close();
+      for (const replica of replicas) await replica.close();
       await provider.close();
       await upstream.close();
     },
@@ -65,14 +71,15 @@ export async function startHouse({ client = 'code-es256', https = false, tls = f
     whoami: (browser) => browser.request(house.url('/.vestibule/whoami'), { navigation: false }),
   };
   try {
-    await gateway.start({
+    const common = {
       VESTIBULE_UPSTREAM: upstream.url,
       OIDC_ISSUER: provider.issuer,
       OIDC_CLIENT_ID: client,
       OIDC_AUTH_METHOD: client.startsWith('implicit') ? 'implicit' : 'pkce',
       ...settings,
-    });
-    if (https) front = await startFront(gateway);
+    };
+    await Promise.all(replicas.map((replica) => replica.start(common)));
+    if (https) front = await startFront(...replicas);
   } catch (error) {
     await house.close();
     throw error;
