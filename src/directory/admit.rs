@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::invitations::has_expired;
 use super::people::{delete, new_id};
-use super::{Actor, Admitted, Arrival, ClaimedEmail, How, Refused, event_about, groups, names};
+use super::{Actor, Admitted, Arrival, ClaimedEmail, How, Refused, event_about, groups, names, relink};
 use crate::clock::UnixTime;
 use crate::config::EntryRules;
 use crate::person::{EmailAddress, Role, UserId};
@@ -21,7 +21,8 @@ const LONGEST_ID: usize = 512;
 
 /// Decides whether somebody gets in, and as whom; makes the account where the rules say so.
 ///
-/// People are known by (issuer, subject) alone. An e-mail address finds an invitation, never an existing account.
+/// People are known by (issuer, subject) alone. An e-mail address finds an invitation, never an existing account, unless an
+/// admin has said that this one moves to this issuer ([`relink`]).
 ///
 /// `door` says from where they come, for the audit log.
 ///
@@ -55,10 +56,13 @@ pub async fn turn_away(store: &Store, refused: &Refused, arrival: &Arrival, door
         .detail("subject", &arrival.subject)
         .detail("email", email);
     if let Refused::EmailTaken = refused {
-        event = event.detail(
-            "remedy",
-            "vestibule users link, or vestibule users relink for everybody at once",
+        // Whether they are the same person, only an admin can know.
+        let remedy = format!(
+            "if it is the same person: vestibule users link {email} {:?} {:?}; if everybody moves to this issuer: \
+             vestibule users relink --from OLD-ISSUER --to {:?} --by email",
+            arrival.issuer, arrival.subject, arrival.issuer
         );
+        event = event.detail("remedy", &remedy);
     }
     let row = match refused {
         Refused::NotInvited => Some(RefusedRow {
@@ -94,7 +98,10 @@ async fn decide(
     check_domain(arrival, rules)?;
     // Under the lock row: two first sign-ins cannot both be the first, and nobody is deactivated meanwhile.
     let mut change = store.change(now).await?;
-    let known = change.user_by_identity(&arrival.issuer, &arrival.subject).await?;
+    let mut known = change.user_by_identity(&arrival.issuer, &arrival.subject).await?;
+    if known.is_none() && rules.email_needed {
+        known = relink::take_up(&mut change, arrival, &door.with(super::Who::Provider), now).await?;
+    }
     let (user, how) = match &known {
         Some(user) => welcome_back(&mut change, user, arrival, rules, now).await?,
         None => receive(&mut change, arrival, rules, now).await?,

@@ -14,6 +14,7 @@ mod invitations;
 mod names;
 mod pages;
 mod people;
+mod relink;
 pub mod rules;
 mod teams;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use self::people::{
     PeopleQuery, Sort, activate, address_of, deactivate, end_session, end_sessions, find, first_admin_open, is_empty,
     link, list, one_admin_only, people, person, remove, set_role, unlink,
 };
+pub use self::relink::{RelinkBy, RelinkFate, RelinkLine, forget_relinks, relink};
 pub use self::rules::{Action, Relation, may};
 pub use self::teams::{
     LinkedGroup, Member, Team, TeamView, create_team, delete_team, follow_group, remove_member, rename_team,

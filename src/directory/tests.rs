@@ -1,6 +1,7 @@
 //! Each test runs on SQLite, and on PostgreSQL where there is one.
 
 mod people;
+mod relink;
 mod teams;
 
 use std::sync::Arc;

@@ -11,7 +11,7 @@ pub(super) const MIGRATING: Duration = Duration::from_mins(11);
 
 /// Each brings the database from the version that is its index to the next. Never changed once released: a new one is
 /// added behind.
-pub(super) const STEPS: &[&str] = &[FIRST, DEVICES, ACCESS, RECHECKS];
+pub(super) const STEPS: &[&str] = &[FIRST, DEVICES, ACCESS, RECHECKS, RELINKS];
 
 /// Times are Unix seconds, truth is 0 or 1: the one type of number that both databases spell alike.
 const FIRST: &str = "
@@ -174,6 +174,19 @@ CREATE INDEX audit_by_event ON audit (event, id);
 CREATE INDEX audit_by_actor ON audit (actor_id, id);
 CREATE INDEX audit_by_target ON audit (target_id, id);
 CREATE INDEX audit_by_target_name ON audit (target_name, id);
+";
+
+/// Accounts that wait for their identity at another issuer.
+const RELINKS: &str = "
+CREATE TABLE relinks (
+    issuer TEXT NOT NULL,
+    email_folded TEXT NOT NULL,
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    from_issuer TEXT NOT NULL,
+    until BIGINT NOT NULL,
+    PRIMARY KEY (issuer, email_folded)
+);
+CREATE INDEX relinks_of_user ON relinks (user_id);
 ";
 
 /// The version from which on the columns of `people.rs` are there.

@@ -16,6 +16,7 @@ mod people;
 mod postgres;
 mod rechecks;
 mod refused;
+mod relinks;
 mod sessions;
 mod teams;
 #[cfg(test)]
@@ -45,6 +46,7 @@ use self::postgres::Server;
 pub(crate) use self::postgres::{Bell, Heard};
 pub(crate) use self::rechecks::RecheckRow;
 pub(crate) use self::refused::RefusedRow;
+pub(crate) use self::relinks::RelinkRow;
 pub(crate) use self::sessions::{SessionRow, SessionWithUser};
 pub(crate) use self::teams::{LinkRow, MemberRow, TeamRow, place_in_team};
 pub(crate) use self::users::UserRow;
