@@ -3,12 +3,15 @@
 //! Exit codes: 0 done, 1 not done (said why), 64 wrong use or wrong configuration (`EX_USAGE`), 69 the database does not
 //! answer (`EX_UNAVAILABLE`): then the same command may work later.
 
+mod audit;
 mod check;
 mod db;
 mod keys;
 mod output;
+mod relink;
 pub mod serve;
 mod sessions;
+mod teams;
 mod users;
 
 use std::fmt::Display;
@@ -52,6 +55,12 @@ enum Command {
     /// Manage people, also while the gateway runs
     #[command(subcommand)]
     Users(users::Command),
+    /// Manage teams, also while the gateway runs
+    #[command(subcommand)]
+    Teams(teams::Command),
+    /// Read who did what
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Manage the keys that sign assertions
     #[command(subcommand)]
     Keys(keys::Command),
@@ -88,6 +97,12 @@ pub fn main() -> ExitCode {
         Some(Command::Check { ldap_user }) => check::run(file, arguments.json, ldap_user.as_deref()),
         Some(Command::Users(command)) => {
             with_store(file, async |_, store| users::run(command, store, arguments.json).await)
+        }
+        Some(Command::Teams(command)) => {
+            with_store(file, async |_, store| teams::run(command, store, arguments.json).await)
+        }
+        Some(Command::Audit(command)) => {
+            with_store(file, async |_, store| audit::run(command, store, arguments.json).await)
         }
         Some(Command::Keys(command)) => with_store(file, async |settings, store| {
             keys::run(command, settings, store, arguments.json).await

@@ -76,6 +76,26 @@ pub(super) fn visible(text: &str) -> String {
     seen
 }
 
+/// A cell of CSV (RFC 4180). A spreadsheet takes some beginnings for a formula, and a name may be anybody's: an apostrophe
+/// before them makes it text.
+pub(super) fn csv_cell(text: &str) -> String {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
+    let guard = if formula { "'" } else { "" };
+    format!("\"{guard}{}\"", text.replace('"', "\"\""))
+}
+
+/// A time as somebody types it: RFC 3339, or a day, which begins at midnight UTC.
+pub(super) fn moment(text: &str) -> Result<UnixTime, String> {
+    let wrong = || "it is no time; write 2026-01-31 or 2026-01-31T12:00:00Z".to_owned();
+    let whole = if text.len() == 10 {
+        format!("{text}T00:00:00Z")
+    } else {
+        text.to_owned()
+    };
+    let time: jiff::Timestamp = whole.parse().map_err(|_| wrong())?;
+    Ok(UnixTime(time.as_second()))
+}
+
 /// A time as commands show it: RFC 3339, UTC.
 pub(super) fn time(at: UnixTime) -> Value {
     jiff::Timestamp::from_second(at.0).map_or(Value::from(at.0), |time| Value::from(time.to_string()))
@@ -85,7 +105,7 @@ pub(super) fn time(at: UnixTime) -> Value {
 mod tests {
     use serde_json::json;
 
-    use super::{time, visible};
+    use super::{csv_cell, moment, time, visible};
     use crate::clock::UnixTime;
 
     #[test]
@@ -99,6 +119,21 @@ mod tests {
                     .any(|c| c.is_control() || ('\u{2000}'..'\u{2070}').contains(&c)),
                 "{seen:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_name_is_no_formula_in_a_spreadsheet_and_no_second_cell() {
+        assert_eq!(csv_cell("=HYPERLINK(\"x\")"), "\"'=HYPERLINK(\"\"x\"\")\"");
+        assert_eq!(csv_cell("a,b"), "\"a,b\"");
+    }
+
+    #[test]
+    fn a_time_is_a_day_or_a_moment() {
+        assert_eq!(moment("1970-01-02"), Ok(UnixTime(86_400)));
+        assert_eq!(moment("1970-01-01T02:00:00+01:00"), Ok(UnixTime(3_600)));
+        for text in ["yesterday", "2026-13-01", "2026-01-31T12:00", ""] {
+            assert!(moment(text).is_err(), "{text}");
         }
     }
 

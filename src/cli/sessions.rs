@@ -1,5 +1,7 @@
 //! `vestibule sessions`: who is signed in, and ending that.
 
+use std::collections::BTreeSet;
+
 use clap::{ArgGroup, Subcommand};
 use serde_json::{Value, json};
 
@@ -18,14 +20,17 @@ pub(super) enum Command {
         #[arg(long, value_name = "WHO")]
         user: Option<String>,
     },
-    /// End a session, or all of a person's
-    #[command(group(ArgGroup::new("which").required(true).args(["sid", "user"])))]
+    /// End a session, all of a person's, or everybody's
+    #[command(group(ArgGroup::new("which").required(true).args(["sid", "user", "all"])))]
     Revoke {
         /// The session's id, as `sessions list` shows it
         sid: Option<String>,
         /// All sessions of a person: e-mail address or id
         #[arg(long, value_name = "WHO")]
         user: Option<String>,
+        /// All sessions of everybody, as after a backup was put back
+        #[arg(long)]
+        all: bool,
     },
 }
 
@@ -41,7 +46,15 @@ pub(super) async fn run(command: Command, store: &Store, json: bool) -> Result<(
             let sessions = session::list(store, of.as_ref(), now).await?;
             show_sessions(&sessions, json);
         }
-        Command::Revoke { sid, user } => {
+        Command::Revoke { all: true, .. } => {
+            let sessions = session::list(store, None, now).await?;
+            let people: BTreeSet<&str> = sessions.iter().map(|session| session.user.as_str()).collect();
+            for user in people {
+                directory::end_sessions(store, &shell, user, now).await?;
+            }
+            show_sessions(&sessions, json);
+        }
+        Command::Revoke { sid, user, .. } => {
             let all = match user {
                 Some(who) => {
                     let of = directory::find(store, &who).await?.id;
