@@ -24,7 +24,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sign_in", &["directory", "identity", "pages", "session", "store"]),
     // The way of a request: no SQL, so no arrow to the store.
     ("gateway", &["identity", "pages", "session", "sign_in"]),
-    ("ops", &["gateway", "identity", "session", "sign_in", "store"]),
+    (
+        "ops",
+        &["directory", "gateway", "identity", "session", "sign_in", "store"],
+    ),
     (
         "cli",
         &[

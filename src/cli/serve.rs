@@ -131,9 +131,7 @@ pub enum StartError {
     SignIn(#[from] CannotStart),
     #[error("threads could not be started: {0}")]
     Threads(#[from] io::Error),
-    #[error(
-        "nobody can sign in: DISABLE_SSO_PROVISIONING is true, nobody has been added, and there is no initial admin; run `vestibule users add EMAIL --role admin`, or set VESTIBULE_INITIAL_ADMINS"
-    )]
+    #[error("{}", ops::NOBODY_CAN_SIGN_IN)]
     NobodyCanSignIn,
 }
 

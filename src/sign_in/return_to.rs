@@ -10,6 +10,9 @@ use crate::config::PublicUrl;
 /// Path of the sign-in page.
 pub const LOGIN_PATH: &str = "/.vestibule/login";
 
+/// Where the console stands: the one part of ours that somebody comes back to. Reading it changes nothing.
+pub const CONSOLE_PATH: &str = "/.vestibule/console";
+
 /// A longer return address keeps only its path (it travels in a cookie).
 const LONGEST: usize = 2048;
 
@@ -60,7 +63,7 @@ pub fn from_query(query: Option<&str>, ours: &OurPaths) -> String {
 #[must_use]
 pub fn checked(address: &str, ours: &OurPaths) -> String {
     path_of_our_origin(address, &ours.public)
-        .filter(|target| stays_here(target) && !is_ours(target, ours))
+        .filter(|target| stays_here(target) && (is_console(target) || !is_ours(target, ours)))
         .map_or_else(
             || "/".to_owned(),
             |target| shortened(&utf8_percent_encode(&target, IN_TARGET).to_string()).to_owned(),
@@ -100,6 +103,14 @@ fn stays_here(target: &str) -> bool {
         [&path, &without_dot_segments(&path)]
             .iter()
             .all(|path| path.starts_with('/') && !path.starts_with("//") && !path.contains('\\') && !path.contains(odd))
+    })
+}
+
+/// Whether `target` is a page of the console in a spelling that has one reading only.
+fn is_console(target: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_');
+    path_of(target).strip_prefix(CONSOLE_PATH).is_some_and(|rest| {
+        (rest.is_empty() || rest.starts_with('/')) && rest.bytes().all(plain) && !rest.contains("//")
     })
 }
 

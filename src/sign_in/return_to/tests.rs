@@ -291,6 +291,29 @@ fn assert_harmless(result: &str) {
     assert!(!format!("{}/", joined.path()).starts_with("/.vestibule/"), "{result:?}");
 }
 
+#[test]
+fn people_come_back_to_the_console_and_to_nothing_else_of_ours() {
+    for target in [
+        "/.vestibule/console",
+        "/.vestibule/console/",
+        "/.vestibule/console/people/u_1-x?q=a%20b&sort=name",
+    ] {
+        assert_eq!(checked(target, &ours()), target);
+    }
+    for target in [
+        "/.vestibule/consolex",
+        "/.vestibule/console/../logout",
+        "/.vestibule/console/%2e%2e/logout",
+        "/.vestibule/console//people",
+        "/.vestibule/console/;/x",
+        "/.VESTIBULE/console/",
+        "/.vestibule/console/.",
+        "/x/../.vestibule/console/",
+    ] {
+        assert_eq!(checked(target, &ours()), "/", "{target}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
