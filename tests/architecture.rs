@@ -22,8 +22,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("session", &["identity", "store"]),
     ("directory", &["store"]),
     ("sign_in", &["directory", "identity", "pages", "session", "store"]),
+    (
+        "console",
+        &["directory", "identity", "pages", "session", "sign_in", "store"],
+    ),
     // The way of a request: no SQL, so no arrow to the store.
-    ("gateway", &["identity", "pages", "session", "sign_in"]),
+    ("gateway", &["console", "identity", "pages", "session", "sign_in"]),
     (
         "ops",
         &["directory", "gateway", "identity", "session", "sign_in", "store"],
@@ -31,6 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "console",
             "directory",
             "gateway",
             "identity",

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::UnixTime;
 use crate::config::{Database, EntryRules, KeyFileError, Settings};
+use crate::console::{self, Console};
 use crate::directory;
 use crate::gateway::{BindError, CannotUse, Certificate, Control, Lent, Listeners, Running, Shared, redirect_to_https};
 use crate::identity::{AssertionSettings, KeyRing, KeyRingError};
@@ -94,6 +95,26 @@ async fn serve(
     stop_ops.cancel();
     telemetry.flush();
     Ok(())
+}
+
+/// The console's button, which tries the same as `vestibule check`.
+fn check_of(settings: &Settings) -> console::Check {
+    let settings = Arc::new(settings.clone());
+    Box::new(move || {
+        let settings = Arc::clone(&settings);
+        Box::pin(async move {
+            let found = ops::check(&settings, None).await;
+            let warnings = found.warnings.into_iter().map(|(_, sentence)| sentence);
+            console::Checked {
+                trials: found
+                    .trials
+                    .into_iter()
+                    .map(|trial| (trial.of.to_owned(), trial.outcome))
+                    .collect(),
+                warnings: warnings.chain(found.notes).collect(),
+            }
+        })
+    })
 }
 
 /// How the gateway is; before it is started it is starting.
@@ -191,11 +212,25 @@ impl Instance {
         let sign_in = Arc::new(SignIn::new(
             settings,
             Arc::clone(&entry),
-            sealer,
+            Arc::clone(&sealer),
             store.clone(),
             Arc::clone(&sessions),
             Pages::clone(&pages),
         )?);
+
+        let console = Arc::new(Console::new(
+            settings,
+            console::Lent {
+                store: store.clone(),
+                sessions: Arc::clone(&sessions),
+                keys: Arc::clone(&keys),
+                sealer: Arc::clone(&sealer),
+                sign_in: Arc::clone(&sign_in),
+                pages: Arc::clone(&pages),
+                entry: Arc::clone(&entry),
+                check: check_of(settings),
+            },
+        ));
 
         let stop = CancellationToken::new();
         let (following, ring, until) = (Arc::clone(&sessions), Arc::clone(&keys), stop.clone());
@@ -223,6 +258,7 @@ impl Instance {
             tokio::runtime::Handle::current(),
             Arc::clone(&sessions),
             Arc::clone(&sign_in),
+            console,
         );
         let lent = Lent {
             sessions: Arc::clone(&sessions),

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::clock::UnixTime;
+use crate::console::{self, Console};
 use crate::session::{Session, Sessions};
 use crate::sign_in::{SignIn, Visit};
 use crate::telemetry::metrics;
@@ -17,6 +18,8 @@ use crate::telemetry::metrics;
 const MOST_LOOKUPS: usize = 1024;
 /// Sign-in steps under way at once; each may wait ten seconds for a provider.
 const MOST_VISITS: usize = 512;
+/// Pages of the console being made at once: few people administer, and they must not get into the way of many who work.
+const MOST_CONSOLE_PAGES: usize = 32;
 
 /// Asks the control plane. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,8 +27,10 @@ pub struct Control {
     runtime: Handle,
     lookups: Arc<Semaphore>,
     visits: Arc<Semaphore>,
+    console_pages: Arc<Semaphore>,
     sessions: Arc<Sessions>,
     sign_in: Arc<SignIn>,
+    console: Arc<Console>,
 }
 
 /// The control plane has too much to do, or the store does not answer: 503.
@@ -47,13 +52,15 @@ pub enum Step {
 impl Control {
     /// A handle for the services that run on `runtime`.
     #[must_use]
-    pub fn new(runtime: Handle, sessions: Arc<Sessions>, sign_in: Arc<SignIn>) -> Self {
+    pub fn new(runtime: Handle, sessions: Arc<Sessions>, sign_in: Arc<SignIn>, console: Arc<Console>) -> Self {
         Self {
             runtime,
             lookups: Arc::new(Semaphore::new(MOST_LOOKUPS)),
             visits: Arc::new(Semaphore::new(MOST_VISITS)),
+            console_pages: Arc::new(Semaphore::new(MOST_CONSOLE_PAGES)),
             sessions,
             sign_in,
+            console,
         }
     }
 
@@ -79,6 +86,13 @@ impl Control {
             }
         })
         .await
+    }
+
+    /// Opens a page of the console, or does what a form of it asks for.
+    pub async fn console(&self, visit: console::Visit, now: UnixTime) -> Result<Response<Bytes>, NoAnswer> {
+        let console = Arc::clone(&self.console);
+        self.ask(&self.console_pages, async move { console.answer(visit, now).await })
+            .await
     }
 
     /// Runs `question` on the control plane, or refuses at once when too many are under way.

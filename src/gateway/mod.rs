@@ -7,6 +7,7 @@
 
 mod body;
 mod connection;
+mod console;
 mod control;
 mod cookies;
 mod exchange;

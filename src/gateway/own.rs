@@ -10,6 +10,7 @@ use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::console;
 use super::control::Step;
 use super::host::Host;
 use super::request::{Asker, SEC_FETCH_DEST, StrictRequest};
@@ -54,6 +55,9 @@ pub async fn answer(
         } else {
             Cause::NotAllowed("GET, HEAD")
         });
+    }
+    if console::is_console(path) {
+        return console::answer(request, shared, asking, now).await;
     }
     let step = if path == LOGIN_PATH {
         Step::Login
@@ -154,15 +158,8 @@ async fn visit(
     let user_agent = user_agent.map(|sent| String::from_utf8_lossy(sent.as_bytes()).into_owned());
     let method = request.method().clone();
     let query = request.parts.uri.query().map(str::to_owned);
-    let is_form = method == Method::POST
-        && request.headers().get(CONTENT_TYPE).is_some_and(|kind| {
-            let kind = kind.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
-            kind.trim_ascii()
-                .eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
-        });
-    let (form, room) = if is_form {
-        let form = timeout(FORM_TIME, form(request, &shared.forms)).await;
-        let (form, room) = form.map_err(|_| Cause::Late)??;
+    let (form, room) = if method == Method::POST && is_form(&request) {
+        let (form, room) = read_form(request, shared).await?;
         (Some(form), Some(room))
     } else {
         (None, None)
@@ -182,6 +179,21 @@ async fn visit(
         request_id: Arc::from(asking.id.as_str()),
     };
     Ok((visit, room))
+}
+
+/// Whether the body is what a form of ours sends.
+pub(super) fn is_form(request: &StrictRequest) -> bool {
+    request.headers().get(CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
+        kind.trim_ascii()
+            .eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+    })
+}
+
+/// The form, and the room that it takes.
+pub(super) async fn read_form(request: StrictRequest, shared: &Shared) -> Result<(Bytes, OwnedSemaphorePermit), Cause> {
+    let form = timeout(FORM_TIME, form(request, &shared.forms)).await;
+    form.map_err(|_| Cause::Late)?
 }
 
 /// Copied as it comes: a body in chunks of one byte would take many times its size.

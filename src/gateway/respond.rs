@@ -7,7 +7,7 @@ use http::header::{
 use http::{Response, StatusCode};
 
 use super::request::{Asker, Refusal};
-use crate::pages::{Message, Pages};
+use crate::pages::{Message, Pages, problem};
 
 /// Why the gateway answers itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub enum Cause {
     },
     /// Begun by another site.
     CrossSite,
+    /// A page of the console, wanted by a script or a frame.
+    NotOpened,
     /// Sent to a name that is not ours.
     Misdirected,
     /// Nothing of ours is at this path.
@@ -55,7 +57,7 @@ impl Cause {
             Self::Refused(Refusal::Method) | Self::NotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Refused(_) | Self::CookieConflict { .. } => StatusCode::BAD_REQUEST,
             Self::NoSession { .. } | Self::SessionEnded { .. } => StatusCode::UNAUTHORIZED,
-            Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::CrossSite | Self::NotOpened => StatusCode::FORBIDDEN,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -86,6 +88,10 @@ impl Cause {
             Self::CrossSite => (
                 "Not from here",
                 "Another site began this request on your behalf. Open this site and do it from there.".to_owned(),
+            ),
+            Self::NotOpened => (
+                "Only as a page of its own",
+                "The console opens in a window, not inside another page and not for a script.".to_owned(),
             ),
             Self::Misdirected => (
                 "Another address",
@@ -189,23 +195,6 @@ pub fn json(status: StatusCode, kind: &'static str, cache: &'static str, body: B
         HeaderValue::from_static("nosniff"),
     );
     response
-}
-
-/// A problem detail (RFC 9457).
-fn problem(status: StatusCode, title: &str, detail: &str, request_id: &str) -> Response<Bytes> {
-    let body = serde_json::json!({
-        "type": "about:blank",
-        "title": title,
-        "status": status.as_u16(),
-        "detail": detail,
-        "request_id": request_id,
-    });
-    json(
-        status,
-        "application/problem+json",
-        "no-store",
-        Bytes::from(body.to_string()),
-    )
 }
 
 /// Trailers only: a gRPC client reads no other body than its own messages

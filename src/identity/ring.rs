@@ -29,6 +29,9 @@ const PUBLISHED_AHEAD: i64 = 600;
 /// app's clock.
 const PUBLISHED_AFTER: i64 = 600;
 
+/// Seconds after which another key takes over by itself.
+pub const ROTATED_EVERY: i64 = 30 * 86_400;
+
 /// Signs assertions and publishes keys. Cheap to share; the data plane calls `headers`, `whoami` and `jwks` only.
 pub struct KeyRing {
     store: Store,
@@ -130,6 +133,12 @@ impl KeyRing {
             delete_past(&mut change, now).await?;
             change.commit().await?;
         }
+        // What is at hand goes on signing meanwhile.
+        if is_due(&rows, now)
+            && let Err(error) = self.rotate_if_due(now).await
+        {
+            tracing::error!(%error, "no other key could be made to take over");
+        }
         let keys = Arc::new(Keys::of(&rows, &self.sealer, now)?);
         let before = self.keys.swap(Arc::clone(&keys));
         if keys.newest() != before.newest() {
@@ -137,6 +146,21 @@ impl KeyRing {
         }
         Ok(())
     }
+
+    /// Looked at again under the lock row: of several gateways one does it.
+    async fn rotate_if_due(&self, now: UnixTime) -> Result<(), KeyRingError> {
+        let mut change = self.store.change(now).await?;
+        if is_due(&change.keys().await?, now) {
+            rotate_in(change, &self.sealer, false, ("after thirty days", &Actor::system()), now).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the key that signs has signed for its time, and no other is about to take over.
+fn is_due(rows: &[KeyRow], now: UnixTime) -> bool {
+    let newest = rows.iter().filter_map(|row| row.signs_from).max();
+    newest.is_some_and(|from| from.plus(ROTATED_EVERY) <= now)
 }
 
 impl fmt::Debug for KeyRing {
@@ -233,7 +257,17 @@ pub async fn rotate(
     actor: &Actor,
     now: UnixTime,
 ) -> Result<Rotated, KeyRingError> {
-    let mut change = store.change(now).await?;
+    let how = if immediately { "at once" } else { "as planned" };
+    rotate_in(store.change(now).await?, sealer, immediately, (how, actor), now).await
+}
+
+async fn rotate_in(
+    mut change: Change,
+    sealer: &Sealer,
+    immediately: bool,
+    (how, actor): (&str, &Actor),
+    now: UnixTime,
+) -> Result<Rotated, KeyRingError> {
     delete_past(&mut change, now).await?;
     make_missing(&mut change, sealer, now).await?;
     let rows = change.keys().await?;
@@ -280,7 +314,6 @@ pub async fn rotate(
     }
     make_missing(&mut change, sealer, now).await?;
     change.publish(ChangeKind::Keys, "").await?;
-    let how = if immediately { "at once" } else { "as planned" };
     let event = Event::new(Kind::KeyRotation, actor)
         .about("key", &next.kid, "")
         .detail("kid", &next.kid)

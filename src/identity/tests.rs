@@ -331,6 +331,34 @@ async fn a_key_is_published_before_it_signs_and_until_nothing_it_signed_is_valid
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_thirty_days_another_key_takes_over_by_itself_and_once_for_all_gateways() {
+    for place in places().await {
+        let store = place.open().await;
+        let ring = open(&store, NOW).await.unwrap();
+        let other = open(&store, NOW).await.unwrap();
+        let before = NOW.plus(super::ROTATED_EVERY - 1);
+        ring.reload(before).await.unwrap();
+        assert_eq!(list(&store, before).await.unwrap().len(), 2, "too early");
+        let due = NOW.plus(super::ROTATED_EVERY);
+        let (first, second) = tokio::join!(ring.reload(due), other.reload(due));
+        (first.unwrap(), second.unwrap());
+        ring.reload(due).await.unwrap();
+        let listed = list(&store, due).await.unwrap();
+        let of = |state| listed.iter().filter(|key| key.state == state).count();
+        assert_eq!(
+            (of(KeyState::Signing), of(KeyState::Next), of(KeyState::Old)),
+            (1, 1, 1)
+        );
+        let (old, _) = verify(&assertion_of(&ring, before), &ring.jwks(), before).unwrap();
+        let (new, _) = verify(&assertion_of(&ring, due), &ring.jwks(), due).unwrap();
+        assert_ne!(old, new);
+        let later = due.plus(60);
+        ring.reload(later).await.unwrap();
+        assert_eq!(list(&store, later).await.unwrap().len(), 3, "and not again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_at_once_also_overtakes_a_planned_one() {
     for place in places().await {
         let store = place.open().await;

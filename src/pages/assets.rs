@@ -17,6 +17,18 @@ pub static ASSETS: LazyLock<Assets> = LazyLock::new(|| Assets {
         include_str!("assets/style.css"),
     ),
     icon: Asset::new("icon", "svg", "image/svg+xml", include_str!("assets/icon.svg")),
+    console: Asset::new(
+        "console",
+        "css",
+        "text/css; charset=utf-8",
+        include_str!("assets/console.css"),
+    ),
+    console_script: Asset::new(
+        "console",
+        "js",
+        "text/javascript; charset=utf-8",
+        include_str!("assets/console.js"),
+    ),
     repost: Asset::new(
         "repost",
         "js",
@@ -32,6 +44,10 @@ pub struct Assets {
     pub style: Asset,
     /// The icon.
     pub icon: Asset,
+    /// What the console's pages need besides.
+    pub console: Asset,
+    /// Makes the console's pages a little better.
+    pub console_script: Asset,
     /// Sends the form of the repost page.
     pub repost: Asset,
 }
@@ -39,9 +55,15 @@ pub struct Assets {
 impl Assets {
     /// The file at this path.
     pub fn find(&self, path: &str) -> Option<&Asset> {
-        [&self.style, &self.icon, &self.repost]
-            .into_iter()
-            .find(|asset| asset.path == path)
+        [
+            &self.style,
+            &self.icon,
+            &self.console,
+            &self.console_script,
+            &self.repost,
+        ]
+        .into_iter()
+        .find(|asset| asset.path == path)
     }
 }
 

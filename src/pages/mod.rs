@@ -5,6 +5,7 @@
 //! `Cache-Control: no-store`; the style, script and icon files have names that hold their hash and may be kept.
 
 mod assets;
+pub mod console;
 
 use std::sync::Arc;
 
@@ -197,8 +198,29 @@ fn response(
     response
 }
 
+/// A problem detail (RFC 9457), for programs.
+#[must_use]
+pub fn problem(status: StatusCode, title: &str, detail: &str, request_id: &str) -> Response<Bytes> {
+    let body = serde_json::json!({
+        "type": "about:blank",
+        "title": title,
+        "status": status.as_u16(),
+        "detail": detail,
+        "request_id": request_id,
+    });
+    response(
+        status,
+        Bytes::from(body.to_string()),
+        [
+            (CONTENT_TYPE, HeaderValue::from_static("application/problem+json")),
+            (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        ],
+    )
+}
+
 /// An address that leads somewhere and runs nothing: a path of ours or a web address; anything else leads to `/`.
-fn address(href: &str) -> &str {
+pub(crate) fn address(href: &str) -> &str {
     let leads = href.starts_with('/') || href.starts_with("https://") || href.starts_with("http://");
     if leads { href } else { "/" }
 }

@@ -70,8 +70,16 @@ impl Sessions {
         }
     }
 
+    /// Hears at once what was changed a moment ago, so that the very next request shows it. A failure is no matter: the
+    /// follower hears it soon.
+    pub async fn catch_up(&self, keys: &KeyRing, now: UnixTime) {
+        drop(self.follow(keys, now).await);
+    }
+
     /// One look at the feed.
     pub(super) async fn follow(&self, keys: &KeyRing, now: UnixTime) -> Result<(), Unavailable> {
+        // One after the other: `applied` must not go back.
+        let _one = self.following.lock().await;
         match self.hear(keys, now).await {
             Ok(()) => {
                 self.contact.store(now.0, Ordering::Relaxed);

@@ -52,6 +52,8 @@ pub struct Sessions {
     pub(super) contact: AtomicI64,
     /// Whether changes may have been missed, so that everything must be looked at again.
     pub(super) lost: AtomicBool,
+    /// Held by whoever reads the feed.
+    pub(super) following: tokio::sync::Mutex<()>,
 }
 
 impl Sessions {
@@ -85,6 +87,7 @@ impl Sessions {
             drops: AtomicU64::new(0),
             contact: AtomicI64::new(now.0),
             lost: AtomicBool::new(false),
+            following: tokio::sync::Mutex::default(),
         }))
     }
 

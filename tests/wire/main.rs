@@ -4,6 +4,7 @@
 mod answers;
 mod bodies;
 mod endings;
+mod console;
 mod frames;
 mod http2;
 mod identity;

@@ -1,0 +1,127 @@
+//! Everybody's own page: who they are here, where they are signed in, and signing out.
+
+use askama::Template;
+use bytes::Bytes;
+use http::header::HeaderValue;
+use http::{Response, StatusCode};
+
+use super::form::Form;
+use super::frame::{Part, Said};
+use super::moment::Moment;
+use super::refusal::Refusal;
+use super::{Answer, Console, Visit, device, done};
+use crate::clock::UnixTime;
+use crate::pages::Message;
+use crate::pages::console::{Frame, finished};
+use crate::session::{self, Listed};
+use crate::sign_in::return_to::LOGIN_PATH;
+
+/// A session as a page shows it.
+#[derive(Debug)]
+pub(super) struct SessionLine {
+    pub(super) sid: String,
+    pub(super) device: String,
+    pub(super) user_agent: String,
+    pub(super) address: String,
+    pub(super) method: &'static str,
+    pub(super) began: Moment,
+    pub(super) last_seen: Moment,
+    pub(super) ends: Moment,
+    /// Whether it is the one that looks.
+    pub(super) this: bool,
+}
+
+impl SessionLine {
+    pub(super) fn of(listed: Listed, own_sid: &str) -> Self {
+        Self {
+            this: listed.sid == own_sid,
+            sid: listed.sid,
+            device: device::name(listed.user_agent.as_deref()),
+            user_agent: listed.user_agent.unwrap_or_default(),
+            address: listed.address.unwrap_or_default(),
+            method: match listed.method {
+                "oidc" => "single sign-on",
+                "ldap" => "directory",
+                other => other,
+            },
+            began: Moment(listed.created),
+            last_seen: Moment(listed.last_seen),
+            ends: Moment(listed.expires),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "console/me.html")]
+struct MePage<'a> {
+    frame: Frame,
+    name: &'a str,
+    email: &'a str,
+    username: &'a str,
+    role: &'static str,
+    id: &'a str,
+    sessions: Vec<SessionLine>,
+}
+
+pub(super) async fn show(console: &Console, visit: &Visit, now: UnixTime) -> Answer {
+    let claims = visit.session.claims();
+    let sessions = session::list(&console.store, Some(&claims.sub), now).await?;
+    let page = MePage {
+        frame: console.frame(visit, Part::Me, "Your account", now),
+        name: claims.name.as_deref().unwrap_or_default(),
+        email: claims.email.as_deref().unwrap_or_default(),
+        username: &claims.username,
+        role: claims.role.as_str(),
+        id: claims.sub.as_str(),
+        sessions: sessions
+            .into_iter()
+            .map(|listed| SessionLine::of(listed, &claims.sid))
+            .collect(),
+    };
+    Ok(finished(StatusCode::OK, &page))
+}
+
+/// Ends one of the person's own sessions.
+pub(super) async fn end_session(console: &Console, visit: &Visit, form: &Form, now: UnixTime) -> Answer {
+    let claims = visit.session.claims();
+    let sid = form.text("sid");
+    let own = session::list(&console.store, Some(&claims.sub), now).await?;
+    if !own.iter().any(|listed| listed.sid == sid) || !session::revoke(&console.store, sid, now).await? {
+        return Err(Refusal::Gone("This session"));
+    }
+    if sid == claims.sid {
+        return Ok(signed_out(console));
+    }
+    Ok(done("/me", Said::SessionEnded))
+}
+
+#[derive(Template)]
+#[template(path = "console/sign_out.html")]
+struct SignOutPage {
+    frame: Frame,
+}
+
+pub(super) fn confirm_sign_out(console: &Console, visit: &Visit, now: UnixTime) -> Answer {
+    let frame = console.frame(visit, Part::Me, "Sign out everywhere?", now);
+    Ok(finished(StatusCode::OK, &SignOutPage { frame }))
+}
+
+/// Ends all of the person's own sessions, this one too.
+pub(super) async fn sign_out_everywhere(console: &Console, visit: &Visit, now: UnixTime) -> Answer {
+    session::revoke_all_of(&console.store, &visit.session.claims().sub, now).await?;
+    Ok(signed_out(console))
+}
+
+/// Nobody's page: the session is over. The cookie that is left opens nothing.
+fn signed_out(console: &Console) -> Response<Bytes> {
+    let mut response = console.pages.message(&Message {
+        status: StatusCode::OK,
+        title: "You are signed out",
+        text: &["Your sessions have ended."],
+        links: &[("Sign in", LOGIN_PATH)],
+        request_id: None,
+    });
+    let headers = response.headers_mut();
+    headers.insert("clear-site-data", HeaderValue::from_static("\"cache\""));
+    response
+}

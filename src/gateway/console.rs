@@ -1,0 +1,95 @@
+//! The console's paths: who may come near them is decided here; what happens there is `console`'s.
+//!
+//! The app behind stands on the same origin. A script of its pages can send the session's cookie along with anything, so a
+//! page of the console opens in a window of its own only, and what changes something brings a token of such a page.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+
+use super::host::Host;
+use super::own::{self, LOGIN_PATH};
+use super::request::{Asker, SEC_FETCH_DEST, StrictRequest};
+use super::respond::{self, Cause};
+use super::{Asking, Shared};
+use crate::clock::UnixTime;
+use crate::console::{Body, Visit};
+use crate::sign_in::return_to::{CONSOLE_PATH, login_location};
+
+/// Whether a path is the console's.
+pub fn is_console(path: &str) -> bool {
+    path.strip_prefix(CONSOLE_PATH)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Answers a request on one of the console's paths.
+pub async fn answer(
+    request: StrictRequest,
+    shared: &Shared,
+    asking: &Asking,
+    now: UnixTime,
+) -> Result<Response<Bytes>, Cause> {
+    let asker = request.asker();
+    if request.host() != Host::Public {
+        // Nobody signs in under another name: the cookies belong to the public one.
+        let there = format!("{}{}", shared.origin, request.target());
+        let elsewhere = (asker == Asker::Page).then(|| respond::redirect(StatusCode::PERMANENT_REDIRECT, &there));
+        return elsewhere.flatten().ok_or(Cause::Misdirected);
+    }
+    let cookies = shared.gate.cookies().find(request.headers());
+    if cookies.conflict {
+        return Err(shared.cookie_conflict());
+    }
+    let session = shared
+        .gate
+        .session(cookies, now)
+        .await
+        .map_err(|_| Cause::Unavailable)?;
+    let Some(session) = session else {
+        let sign_in = (asker == Asker::Page)
+            .then(|| respond::redirect(StatusCode::FOUND, &login_location(request.target())))
+            .flatten();
+        return sign_in.ok_or_else(|| Cause::NoSession {
+            sign_in: LOGIN_PATH.to_owned(),
+        });
+    };
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let ours = shared.gate.origins().get(..1).unwrap_or_default();
+    if !reads && *request.method() != Method::OPTIONS && request.begun_elsewhere(ours) {
+        return Err(Cause::CrossSite);
+    }
+    if reads
+        && request
+            .headers()
+            .get(SEC_FETCH_DEST)
+            .is_some_and(|dest| dest != "document")
+    {
+        return Err(Cause::NotOpened);
+    }
+    if !reads && *request.method() != Method::POST {
+        return Err(Cause::NotAllowed("GET, HEAD, POST"));
+    }
+    let method = request.method().clone();
+    let path = request.path().to_owned();
+    let query = request.parts.uri.query().map(str::to_owned);
+    let (body, _room) = if reads {
+        (Body::None, None)
+    } else if own::is_form(&request) {
+        let (form, room) = own::read_form(request, shared).await?;
+        (Body::Form(form), Some(room))
+    } else {
+        (Body::Other, None)
+    };
+    let visit = Visit {
+        method,
+        path,
+        query,
+        body,
+        session,
+        client: asking.client,
+        program: matches!(asker, Asker::Program | Asker::Grpc),
+        request_id: Arc::from(asking.id.as_str()),
+    };
+    shared.control.console(visit, now).await.map_err(|_| Cause::Unavailable)
+}
