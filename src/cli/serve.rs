@@ -97,6 +97,28 @@ async fn serve(
     Ok(())
 }
 
+/// Refuses an instance that nobody could ever sign in to, and warns of one that whoever comes next would own.
+async fn who_could_sign_in(settings: &Settings, store: &Store) -> Result<(), StartError> {
+    if !settings.entry.provisioning && settings.entry.initial_admins.is_empty() && directory::is_empty(store).await? {
+        return Err(StartError::NobodyCanSignIn);
+    }
+    if directory::first_admin_open(store, &settings.entry).await? {
+        warn_of_first_admin(&settings.database);
+    }
+    Ok(())
+}
+
+fn warn_of_first_admin(database: &Database) {
+    let kept = match database {
+        Database::Sqlite(path) => path.display().to_string(),
+        Database::Postgres(postgres) => format!("PostgreSQL at {}", postgres.place),
+    };
+    tracing::warn!(
+        database = kept,
+        "nobody has signed in yet: the next person to sign in becomes the admin; name them in VESTIBULE_INITIAL_ADMINS to be sure who"
+    );
+}
+
 /// The console's button, which tries the same as `vestibule check`.
 fn check_of(settings: &Settings) -> console::Check {
     let settings = Arc::new(settings.clone());
@@ -179,22 +201,7 @@ impl Instance {
         let certificate = settings.tls.as_ref().map(Certificate::open).transpose()?;
         let sealer = Arc::new(Sealer::new(&settings.secret_keys.load()?)?);
         let store = Store::open(&settings.database).await?;
-        if !settings.entry.provisioning
-            && settings.entry.initial_admins.is_empty()
-            && directory::is_empty(&store).await?
-        {
-            return Err(StartError::NobodyCanSignIn);
-        }
-        if directory::first_admin_open(&store, &settings.entry).await? {
-            let kept = match &settings.database {
-                Database::Sqlite(path) => path.display().to_string(),
-                Database::Postgres(postgres) => format!("PostgreSQL at {}", postgres.place),
-            };
-            tracing::warn!(
-                database = kept,
-                "nobody has signed in yet: the next person to sign in becomes the admin; name them in VESTIBULE_INITIAL_ADMINS to be sure who"
-            );
-        }
+        who_could_sign_in(settings, &store).await?;
         let assertion = AssertionSettings {
             issuer: settings.public.origin(),
             audience: settings.assertion_audience.clone(),

@@ -1,5 +1,9 @@
 //! What was typed into a form, or stands in a query.
 
+use super::refusal::Refusal;
+use crate::directory::Version;
+use crate::person::Role;
+
 /// Names and values, each name at most once.
 #[derive(Debug, Default)]
 pub(super) struct Form {
@@ -35,6 +39,35 @@ impl Form {
     pub(super) fn as_typed(&self, name: &str) -> &str {
         let found = self.fields.iter().find(|(known, _)| known == name);
         found.map_or("", |(_, value)| value)
+    }
+
+    /// The role in a field.
+    pub(super) fn role(&self, name: &str) -> Result<Role, Refusal> {
+        self.text(name).parse().map_err(|_| Refusal::Malformed)
+    }
+
+    /// The state that the form was drawn from.
+    pub(super) fn version(&self) -> Result<Version, Refusal> {
+        self.text("version")
+            .parse()
+            .map(Version)
+            .map_err(|_| Refusal::Malformed)
+    }
+
+    /// The role that was chosen in a field, or the one that stands there otherwise.
+    pub(super) fn chosen(&self, name: &str, otherwise: Role) -> &'static str {
+        self.text(name).parse().unwrap_or(otherwise).as_str()
+    }
+
+    /// The same, with a field under another name.
+    pub(super) fn renamed(&self, from: &str, to: &str) -> Self {
+        let renamed = |(name, value): &(String, String)| {
+            let name = if name == from { to } else { name };
+            (name.to_owned(), value.clone())
+        };
+        Self {
+            fields: self.fields.iter().map(renamed).collect(),
+        }
     }
 
     /// A field that stands for itself by being there.

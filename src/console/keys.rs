@@ -9,6 +9,7 @@ use super::moment::Moment;
 use super::refusal::Refusal;
 use super::{Answer, Console, Visit, done};
 use crate::clock::UnixTime;
+use crate::directory::{self, Action};
 use crate::identity::{self, KeyRingError, KeyState};
 use crate::pages::console::{Frame, finished};
 
@@ -29,7 +30,7 @@ struct KeysPage {
 }
 
 pub(super) async fn show(console: &Console, visit: &Visit, now: UnixTime) -> Answer {
-    console.must_be_allowed(visit).await?;
+    directory::check(&console.store, &visit.actor(), Action::SeeKeys, None).await?;
     let keys = identity::list(&console.store, now).await?;
     let page = KeysPage {
         frame: console.frame(visit, Part::Keys, "Keys", now),
@@ -59,19 +60,20 @@ struct RotatePage {
 }
 
 pub(super) async fn confirm(console: &Console, visit: &Visit, now: UnixTime) -> Answer {
-    console.must_be_allowed(visit).await?;
+    directory::check(&console.store, &visit.actor(), Action::RotateKeys, None).await?;
     let frame = console.frame(visit, Part::Keys, "Another key?", now);
     Ok(finished(StatusCode::OK, &RotatePage { frame }))
 }
 
 pub(super) async fn rotate(console: &Console, visit: &Visit, form: &Form, now: UnixTime) -> Answer {
-    console.must_be_allowed(visit).await?;
+    let actor = visit.actor();
+    directory::check(&console.store, &actor, Action::RotateKeys, None).await?;
     let immediately = match form.text("when") {
         "planned" => false,
         "now" => true,
         _ => return Err(Refusal::Malformed),
     };
-    match identity::rotate(&console.store, &console.sealer, immediately, now).await {
+    match identity::rotate(&console.store, &console.sealer, immediately, &actor, now).await {
         Ok(rotated) if rotated.at <= now => Ok(done("/keys", Said::KeyRotated)),
         Ok(_) => Ok(done("/keys", Said::KeyPlanned)),
         Err(KeyRingError::Store(error)) => Err(error.into()),

@@ -11,6 +11,7 @@ use super::moment::Moment;
 use super::refusal::Refusal;
 use super::{Answer, Console, Visit, device, done};
 use crate::clock::UnixTime;
+use crate::directory;
 use crate::pages::Message;
 use crate::pages::console::{Frame, finished};
 use crate::session::{self, Listed};
@@ -60,18 +61,26 @@ struct MePage<'a> {
     username: &'a str,
     role: &'static str,
     id: &'a str,
+    /// Id, name and role.
+    teams: Vec<(String, String, &'static str)>,
     sessions: Vec<SessionLine>,
 }
 
 pub(super) async fn show(console: &Console, visit: &Visit, now: UnixTime) -> Answer {
     let claims = visit.session.claims();
+    let person = directory::person(&console.store, &visit.actor(), claims.sub.as_str()).await?;
     let sessions = session::list(&console.store, Some(&claims.sub), now).await?;
     let page = MePage {
         frame: console.frame(visit, Part::Me, "Your account", now),
         name: claims.name.as_deref().unwrap_or_default(),
         email: claims.email.as_deref().unwrap_or_default(),
         username: &claims.username,
-        role: claims.role.as_str(),
+        role: person.user.role.as_str(),
+        teams: person
+            .teams
+            .into_iter()
+            .map(|membership| (membership.team.to_string(), membership.name, membership.role.as_str()))
+            .collect(),
         id: claims.sub.as_str(),
         sessions: sessions
             .into_iter()
@@ -86,9 +95,10 @@ pub(super) async fn end_session(console: &Console, visit: &Visit, form: &Form, n
     let claims = visit.session.claims();
     let sid = form.text("sid");
     let own = session::list(&console.store, Some(&claims.sub), now).await?;
-    if !own.iter().any(|listed| listed.sid == sid) || !session::revoke(&console.store, sid, now).await? {
+    if !own.iter().any(|listed| listed.sid == sid) {
         return Err(Refusal::Gone("This session"));
     }
+    directory::end_session(&console.store, &visit.actor(), sid, now).await?;
     if sid == claims.sid {
         return Ok(signed_out(console));
     }
@@ -101,14 +111,15 @@ struct SignOutPage {
     frame: Frame,
 }
 
-pub(super) fn confirm_sign_out(console: &Console, visit: &Visit, now: UnixTime) -> Answer {
+pub(super) fn confirm_sign_out(console: &Console, visit: &Visit, now: UnixTime) -> Response<Bytes> {
     let frame = console.frame(visit, Part::Me, "Sign out everywhere?", now);
-    Ok(finished(StatusCode::OK, &SignOutPage { frame }))
+    finished(StatusCode::OK, &SignOutPage { frame })
 }
 
 /// Ends all of the person's own sessions, this one too.
 pub(super) async fn sign_out_everywhere(console: &Console, visit: &Visit, now: UnixTime) -> Answer {
-    session::revoke_all_of(&console.store, &visit.session.claims().sub, now).await?;
+    let own = visit.session.claims().sub.as_str();
+    directory::end_sessions(&console.store, &visit.actor(), own, now).await?;
     Ok(signed_out(console))
 }
 

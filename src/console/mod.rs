@@ -6,15 +6,23 @@
 //! that says what was done. Inside, one file a page; `frame` (the way around, what was done), `form` (reading what was
 //! typed), `refusal` (why not), `moment` and `device` (how times and browsers are shown).
 
+mod add;
+mod audit;
+mod confirm;
 mod device;
 mod form;
 mod frame;
 mod keys;
 mod me;
 mod moment;
+mod people;
+mod person;
 mod refusal;
 mod set_up;
+mod team;
+mod teams;
 mod token;
+mod waiting;
 
 use std::fmt;
 use std::future::Future;
@@ -31,6 +39,7 @@ use self::form::Form;
 use self::refusal::Refusal;
 use crate::clock::UnixTime;
 use crate::config::{EntryRules, Settings};
+use crate::directory::{self, Action, Actor, Relation, Who};
 use crate::identity::KeyRing;
 use crate::pages::Pages;
 use crate::seal::Sealer;
@@ -137,7 +146,10 @@ impl Console {
 
     /// Answers a request.
     pub async fn answer(&self, visit: Visit, now: UnixTime) -> Response<Bytes> {
+        // Whoever was signed out a moment ago, by whatever process, does nothing more here.
+        self.sessions.catch_up(&self.keys, now).await;
         let answered = match visit.method {
+            _ if visit.session.ended().is_cancelled() => Err(Refusal::SessionOver),
             Method::POST => {
                 let acted = self.act(&visit, now).await;
                 self.sessions.catch_up(&self.keys, now).await;
@@ -149,40 +161,67 @@ impl Console {
     }
 
     async fn show(&self, visit: &Visit, now: UnixTime) -> Answer {
-        let path = visit.path.strip_prefix(CONSOLE_PATH).unwrap_or_default();
-        let steps: Vec<&str> = path.split('/').skip(1).collect();
-        match steps.as_slice() {
-            [] => Ok(moved(&format!("{CONSOLE_PATH}/"))),
-            [""] | ["me"] => me::show(self, visit, now).await,
-            ["me", "sign-out"] => me::confirm_sign_out(self, visit, now),
+        match visit.steps().as_slice() {
+            [] => Ok(redirect(StatusCode::PERMANENT_REDIRECT, &format!("{CONSOLE_PATH}/"))),
+            [""] if visit.may(Action::SeePeople) => people::show(self, visit, now).await,
+            ["" | "me"] => me::show(self, visit, now).await,
+            ["me", "sign-out"] => Ok(me::confirm_sign_out(self, visit, now)),
+            ["people"] => people::show(self, visit, now).await,
+            ["people", "add"] => add::show(self, visit, now).await,
+            ["people", id] if is_id(id) => person::show(self, visit, id, now).await,
+            ["people", id, action] if is_id(id) => person::confirm(self, visit, id, action, now).await,
+            ["waiting"] => waiting::show(self, visit, now).await,
+            ["teams"] => teams::show(self, visit, now).await,
+            ["teams", id] if is_id(id) => team::show(self, visit, id, now).await,
+            ["teams", id, "delete"] if is_id(id) => team::confirm_delete(self, visit, id, now).await,
+            ["audit"] => audit::show(self, visit, now).await,
+            ["audit", "events.jsonl"] => audit::file(self, visit, false, now).await,
+            ["audit", "events.csv"] => audit::file(self, visit, true, now).await,
             ["keys"] => keys::show(self, visit, now).await,
             ["keys", "rotate"] => keys::confirm(self, visit, now).await,
             ["set-up"] => set_up::show(self, visit, now).await,
-            ["me", "end-session"] | ["set-up", "check"] => Err(Refusal::Method("POST")),
+            ["me", "end-session"] | ["set-up", "check"] | ["waiting", "approve" | "dismiss"] => {
+                Err(Refusal::Method("POST"))
+            }
+            ["teams", _, "members" | "take-out" | "follow" | "unfollow" | "rename"] => Err(Refusal::Method("POST")),
             _ => Err(Refusal::NoSuchPage),
         }
     }
 
     async fn act(&self, visit: &Visit, now: UnixTime) -> Answer {
-        let path = visit.path.strip_prefix(CONSOLE_PATH).unwrap_or_default();
-        let steps: Vec<&str> = path.split('/').skip(1).collect();
         let form = self.form(visit, now).await?;
-        match steps.as_slice() {
+        match visit.steps().as_slice() {
             ["me", "end-session"] => me::end_session(self, visit, &form, now).await,
             ["me", "sign-out"] => me::sign_out_everywhere(self, visit, now).await,
+            ["people", "add"] => add::act(self, visit, &form, now).await,
+            ["people", id, action] if is_id(id) => person::act(self, visit, id, action, &form, now).await,
+            ["waiting", "approve"] => waiting::approve(self, visit, &form, now).await,
+            ["waiting", "dismiss"] => waiting::dismiss(self, visit, &form, now).await,
+            ["teams"] => teams::create(self, visit, &form, now).await,
+            ["teams", id, action] if is_id(id) => team::act(self, visit, id, action, &form, now).await,
             ["keys", "rotate"] => keys::rotate(self, visit, &form, now).await,
             ["set-up", "check"] => set_up::check(self, visit, now).await,
-            [] | [""] | ["me" | "keys" | "set-up"] => Err(Refusal::Method("GET, HEAD")),
+            []
+            | ["" | "me" | "people" | "waiting" | "audit" | "keys" | "set-up"]
+            | ["people" | "teams", _]
+            | ["audit", "events.jsonl" | "events.csv"] => Err(Refusal::Method("GET, HEAD")),
             _ => Err(Refusal::NoSuchPage),
         }
     }
 
-    async fn must_be_allowed(&self, visit: &Visit) -> Result<(), Refusal> {
-        if visit.session.claims().role == crate::person::Role::Admin {
-            Ok(())
-        } else {
-            Err(Refusal::NotAllowed)
-        }
+    /// What is sent to people who were added.
+    fn mail(&self) -> String {
+        format!(
+            "You have been added to {}. Sign in with your work account at {}/",
+            self.settings.instance_name,
+            self.settings.public.origin()
+        )
+    }
+
+    /// Whether any places in teams follow groups.
+    fn follows_groups(&self) -> bool {
+        let rules = self.entry.load();
+        rules.follow_group_claims || rules.follow_ldap_groups
     }
 
     /// The form of a POST, its token used up.
@@ -209,8 +248,47 @@ impl fmt::Debug for Console {
     }
 }
 
-fn moved(to: &str) -> Response<Bytes> {
-    redirect(StatusCode::PERMANENT_REDIRECT, to)
+impl Visit {
+    /// Who does it, for the rules and the audit log.
+    fn actor(&self) -> Actor {
+        let claims = self.session.claims();
+        Actor {
+            who: Who::Person {
+                user: claims.sub.clone(),
+                name: claims.email.clone().unwrap_or_else(|| claims.username.clone()),
+            },
+            address: Some(self.client),
+            request_id: Some(self.request_id.as_ref().to_owned()),
+        }
+    }
+
+    /// Whether to show the way to something of the instance. Whether it is done, `directory` decides by what the store says.
+    fn may(&self, action: Action) -> bool {
+        directory::may(self.session.claims().role, Relation::Instance, action)
+    }
+
+    /// What stands between the slashes behind the console's own path.
+    fn steps(&self) -> Vec<&str> {
+        let path = self.path.strip_prefix(CONSOLE_PATH).unwrap_or_default();
+        path.split('/').skip(1).collect()
+    }
+}
+
+/// Whether it can be the id of a person or team.
+fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
+/// The address of a page of ours; fields without a value are left out.
+fn link(page: &str, fields: &[(&str, &str)]) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(fields.iter().filter(|(_, value)| !value.is_empty()));
+    let query = query.finish();
+    let sign = if query.is_empty() { "" } else { "?" };
+    format!("{CONSOLE_PATH}{page}{sign}{query}")
 }
 
 /// After something was done: to a page that says so, which can be loaded again.

@@ -7,7 +7,9 @@ use super::frame::Part;
 use super::{Answer, Checked, Console, Visit};
 use crate::clock::UnixTime;
 use crate::config::{AuthMethod, ClientAuth, EmailVerified, EntryRules, Ldap, Oidc};
+use crate::directory::{self, Action};
 use crate::pages::console::{Frame, finished};
+use crate::person::EmailAddress;
 use crate::sign_in::ProviderState;
 
 /// The name of a setting, what it is about, and its value here.
@@ -33,13 +35,13 @@ struct SetUpPage {
 }
 
 pub(super) async fn show(console: &Console, visit: &Visit, now: UnixTime) -> Answer {
-    console.must_be_allowed(visit).await?;
+    directory::check(&console.store, &visit.actor(), Action::SeeSetUp, None).await?;
     Ok(finished(StatusCode::OK, &page(console, visit, None, now)))
 }
 
 /// Tries what is set up. It changes nothing, so the answer to the form is the page itself.
 pub(super) async fn check(console: &Console, visit: &Visit, now: UnixTime) -> Answer {
-    console.must_be_allowed(visit).await?;
+    directory::check(&console.store, &visit.actor(), Action::SeeSetUp, None).await?;
     let checked = (console.check)().await;
     Ok(finished(StatusCode::OK, &page(console, visit, Some(checked), now)))
 }
@@ -214,7 +216,7 @@ fn of_directory(ldap: &Ldap) -> Section {
 
 fn who_gets_in(rules: &EntryRules) -> Section {
     let anybody = |list: &Option<Vec<String>>| list.as_ref().map_or_else(|| "any".to_owned(), |list| list.join(", "));
-    let admins: Vec<&str> = rules.initial_admins.iter().map(|email| email.as_str()).collect();
+    let admins: Vec<&str> = rules.initial_admins.iter().map(EmailAddress::as_str).collect();
     Section {
         title: "Who gets in",
         id: "entry",

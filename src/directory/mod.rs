@@ -10,6 +10,7 @@ mod again;
 mod arrivals;
 mod audit;
 mod groups;
+mod invitation_list;
 mod invitations;
 mod names;
 mod pages;
@@ -25,6 +26,7 @@ pub use self::admit::{admit, turn_away};
 pub use self::again::look_again;
 pub use self::arrivals::{RefusedArrival, approve, dismiss, refused};
 pub use self::audit::{AuditEntry, AuditQuery, audit};
+pub use self::invitation_list::{Fate, PlannedLine, plan_invitations};
 pub use self::invitations::{Invitation, invite, withdraw};
 pub use self::pages::{Cursor, Page};
 pub use self::people::{

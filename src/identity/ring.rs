@@ -151,7 +151,14 @@ impl KeyRing {
     async fn rotate_if_due(&self, now: UnixTime) -> Result<(), KeyRingError> {
         let mut change = self.store.change(now).await?;
         if is_due(&change.keys().await?, now) {
-            rotate_in(change, &self.sealer, false, ("after thirty days", &Actor::system()), now).await?;
+            rotate_in(
+                change,
+                &self.sealer,
+                false,
+                ("after thirty days", &Actor::system()),
+                now,
+            )
+            .await?;
         }
         Ok(())
     }

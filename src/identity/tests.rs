@@ -341,7 +341,8 @@ async fn after_thirty_days_another_key_takes_over_by_itself_and_once_for_all_gat
         assert_eq!(list(&store, before).await.unwrap().len(), 2, "too early");
         let due = NOW.plus(super::ROTATED_EVERY);
         let (first, second) = tokio::join!(ring.reload(due), other.reload(due));
-        (first.unwrap(), second.unwrap());
+        first.unwrap();
+        second.unwrap();
         ring.reload(due).await.unwrap();
         let listed = list(&store, due).await.unwrap();
         let of = |state| listed.iter().filter(|key| key.state == state).count();

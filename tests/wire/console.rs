@@ -4,51 +4,51 @@ use std::collections::BTreeMap;
 
 use crate::support::{Answer, Wire};
 
-const CONSOLE: &str = "/.vestibule/console";
-const OPENED: [&str; 3] = [
+pub const CONSOLE: &str = "/.vestibule/console";
+pub const OPENED: [&str; 3] = [
     "Sec-Fetch-Mode: navigate",
     "Sec-Fetch-Dest: document",
     "Sec-Fetch-Site: same-origin",
 ];
 
 /// Somebody's browser.
-struct Browser<'a> {
+pub struct Browser<'a> {
     wire: &'a Wire,
     cookie: String,
 }
 
 impl<'a> Browser<'a> {
-    fn new(wire: &'a Wire, cookie: &str) -> Self {
+    pub fn new(wire: &'a Wire, cookie: &str) -> Self {
         Self {
             wire,
             cookie: format!("Cookie: {cookie}"),
         }
     }
 
-    fn open(&self, path: &str) -> Answer {
+    pub fn open(&self, path: &str) -> Answer {
         let mut fields = vec!["Host: app.test", self.cookie.as_str()];
         fields.extend(OPENED);
         self.wire.ask(&format!("GET {CONSOLE}{path}"), &fields)
     }
 
     /// A token of a page that this browser has open.
-    fn token(&self) -> String {
+    pub fn token(&self) -> String {
         token_of(&self.open("/me"))
     }
 
     /// Sends a form as a browser would, with a fresh token.
-    fn send(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+    pub fn send(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
         let token = self.token();
         let mut all = vec![("token", token.as_str())];
         all.extend_from_slice(fields);
         self.post(path, &encoded(&all), &OPENED)
     }
 
-    fn post(&self, path: &str, body: &str, fields: &[&str]) -> Answer {
+    pub fn post(&self, path: &str, body: &str, fields: &[&str]) -> Answer {
         self.post_as("application/x-www-form-urlencoded", path, body, fields)
     }
 
-    fn post_as(&self, kind: &str, path: &str, body: &str, fields: &[&str]) -> Answer {
+    pub fn post_as(&self, kind: &str, path: &str, body: &str, fields: &[&str]) -> Answer {
         let fields: String = fields.iter().flat_map(|field| [field, "\r\n"]).collect();
         let request = format!(
             "POST {CONSOLE}{path} HTTP/1.1\r\nHost: app.test\r\n{}\r\nOrigin: http://app.test\r\n{fields}Content-Type: \
@@ -60,13 +60,13 @@ impl<'a> Browser<'a> {
     }
 }
 
-fn encoded(fields: &[(&str, &str)]) -> String {
+pub fn encoded(fields: &[(&str, &str)]) -> String {
     url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs(fields)
         .finish()
 }
 
-fn token_of(page: &Answer) -> String {
+pub fn token_of(page: &Answer) -> String {
     let text = page.text();
     let (_, rest) = text
         .split_once("name=\"token\" value=\"")
@@ -74,7 +74,7 @@ fn token_of(page: &Answer) -> String {
     rest.split('"').next().unwrap().to_owned()
 }
 
-fn whoami(wire: &Wire, cookie: &str) -> u16 {
+pub fn whoami(wire: &Wire, cookie: &str) -> u16 {
     let cookie = format!("Cookie: {cookie}");
     wire.ask("GET /.vestibule/whoami", &["Host: app.test", &cookie]).status
 }

@@ -5,6 +5,7 @@ mod answers;
 mod bodies;
 mod endings;
 mod console;
+mod console_actions;
 mod frames;
 mod http2;
 mod identity;

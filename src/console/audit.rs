@@ -1,0 +1,327 @@
+//! The audit log: filters, pages, and files of it.
+
+use std::fmt::Write as _;
+
+use askama::Template;
+use bytes::Bytes;
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::form::Form;
+use super::frame::Part;
+use super::moment::{self, Moment};
+use super::people::ROWS;
+use super::{Answer, Console, Visit, link};
+use crate::clock::UnixTime;
+use crate::directory::{self, Actor, AuditEntry, AuditQuery, ChangeError, Cursor};
+use crate::pages::console::{Frame, finished};
+use crate::telemetry::audit::{Event, Kind};
+
+/// The most events of a file: all of them are in memory for a moment.
+const MOST: usize = 10_000;
+/// Rows that are read at once for a file.
+const AT_ONCE: usize = 500;
+
+/// An event as a page shows it.
+pub(super) struct Entry {
+    pub(super) at: Moment,
+    pub(super) event: String,
+    pub(super) actor: String,
+    pub(super) address: String,
+    pub(super) target: String,
+    pub(super) target_href: Option<String>,
+    /// Word and value.
+    pub(super) more: Vec<(String, String)>,
+}
+
+impl Entry {
+    pub(super) fn of(entry: AuditEntry) -> Self {
+        let target = entry.target_name.filter(|name| !name.is_empty());
+        let target_id = entry.target_id.unwrap_or_default();
+        let target_href = match entry.target_kind.as_deref() {
+            Some("user") => Some(link(&format!("/people/{target_id}"), &[])),
+            Some("team") => Some(link(&format!("/teams/{target_id}"), &[])),
+            _ => None,
+        };
+        let mut more = Vec::new();
+        for (word, value) in [("before", entry.before), ("after", entry.after)] {
+            if let Some(value) = value {
+                more.push((word.to_owned(), shown(&value)));
+            }
+        }
+        match entry.detail {
+            Some(Value::Object(details)) => {
+                more.extend(details.iter().map(|(word, value)| (word.clone(), shown(value))));
+            }
+            Some(other) => more.push(("detail".to_owned(), shown(&other))),
+            None => {}
+        }
+        more.extend(entry.request_id.map(|id| ("request".to_owned(), id)));
+        Self {
+            at: Moment(entry.at),
+            event: words(&entry.event),
+            actor: entry.actor_name.unwrap_or(entry.actor_kind),
+            address: entry.address.unwrap_or_default(),
+            target: target.unwrap_or(target_id),
+            target_href,
+            more,
+        }
+    }
+}
+
+/// `role_change` as people read it.
+fn words(event: &str) -> String {
+    event.replace('_', " ")
+}
+
+/// An object of one level as `role: admin, status: active`.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Object(fields) => {
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|(name, value)| format!("{name}: {}", shown(value)))
+                .collect();
+            fields.join(", ")
+        }
+        Value::Null => "none".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[derive(Template)]
+#[template(path = "console/audit.html")]
+struct AuditPage<'a> {
+    frame: Frame,
+    person: &'a str,
+    event: &'a str,
+    events: Vec<(&'static str, String)>,
+    from: &'a str,
+    until: &'a str,
+    json_lines: String,
+    csv: String,
+    most: usize,
+    days: u64,
+    entries: Vec<Entry>,
+    previous: Option<String>,
+    next: Option<String>,
+}
+
+pub(super) async fn show(console: &Console, visit: &Visit, now: UnixTime) -> Answer {
+    let asked = Form::of_query(visit.query.as_deref());
+    let page = directory::audit(&console.store, &visit.actor(), &query(&asked, ROWS)).await?;
+    let filters = filters(&asked);
+    let to = |cursor: Option<Cursor>| {
+        cursor.map(|cursor| {
+            let mut fields = filters.to_vec();
+            fields.push(("after", cursor.as_str()));
+            link("/audit", &fields)
+        })
+    };
+    let page = AuditPage {
+        frame: console.frame(visit, Part::Audit, "Audit log", now),
+        person: asked.text("person"),
+        event: asked.text("event"),
+        events: Kind::ALL
+            .iter()
+            .map(|kind| (kind.as_str(), words(kind.as_str())))
+            .collect(),
+        from: asked.text("from"),
+        until: asked.text("until"),
+        json_lines: link("/audit/events.jsonl", &filters),
+        csv: link("/audit/events.csv", &filters),
+        most: MOST,
+        days: console.settings.audit_kept.as_secs() / 86_400,
+        entries: page.rows.into_iter().map(Entry::of).collect(),
+        previous: to(page.previous),
+        next: to(page.next),
+    };
+    Ok(finished(StatusCode::OK, &page))
+}
+
+fn filters(asked: &Form) -> [(&'static str, &str); 4] {
+    ["person", "event", "from", "until"].map(|name| (name, asked.text(name)))
+}
+
+fn query(asked: &Form, limit: usize) -> AuditQuery {
+    let text = |name| Some(asked.text(name)).filter(|text| !text.is_empty());
+    AuditQuery {
+        person: text("person").map(str::to_owned),
+        event: text("event").and_then(Kind::parse),
+        from: text("from").and_then(moment::read),
+        until: text("until").and_then(moment::read),
+        after: text("after").map(Cursor::new),
+        limit,
+    }
+}
+
+/// A file of the newest events of what is chosen. That somebody took one is an event, too.
+pub(super) async fn file(console: &Console, visit: &Visit, csv: bool, now: UnixTime) -> Answer {
+    let asked = Form::of_query(visit.query.as_deref());
+    let actor = visit.actor();
+    let entries = read(console, &actor, &asked).await?;
+    let (kind, name, text) = if csv {
+        ("text/csv; charset=utf-8", "audit.csv", as_csv(&entries))
+    } else {
+        ("application/x-ndjson", "audit.jsonl", as_json_lines(&entries))
+    };
+    let chosen: Vec<String> = filters(&asked)
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let event = Event::new(Kind::AuditExport, &actor)
+        .detail("rows", &entries.len().to_string())
+        .detail("chosen", &chosen.join(" "));
+    directory::note(&console.store, event, now).await;
+    let mut response = Response::new(Bytes::from(text));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(disposition) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
+        headers.insert(CONTENT_DISPOSITION, disposition);
+    }
+    Ok(response)
+}
+
+async fn read(console: &Console, actor: &Actor, asked: &Form) -> Result<Vec<AuditEntry>, ChangeError> {
+    let mut entries = Vec::new();
+    let mut query = query(asked, AT_ONCE);
+    query.after = None;
+    loop {
+        let page = directory::audit(&console.store, actor, &query).await?;
+        entries.extend(page.rows);
+        match page.next {
+            Some(next) if entries.len() < MOST => query.after = Some(next),
+            _ => break,
+        }
+    }
+    entries.truncate(MOST);
+    Ok(entries)
+}
+
+fn as_json_lines(entries: &[AuditEntry]) -> String {
+    let mut text = String::new();
+    for entry in entries {
+        // Writing to a String does not fail, and a JSON string has no line break in it.
+        let _ = writeln!(
+            text,
+            "{}",
+            json!({
+                "id": entry.id,
+                "at": moment::iso(entry.at),
+                "event": entry.event,
+                "actor_kind": entry.actor_kind,
+                "actor_id": entry.actor_id,
+                "actor_name": entry.actor_name,
+                "address": entry.address,
+                "target_kind": entry.target_kind,
+                "target_id": entry.target_id,
+                "target_name": entry.target_name,
+                "before": entry.before,
+                "after": entry.after,
+                "detail": entry.detail,
+                "request_id": entry.request_id,
+            })
+        );
+    }
+    text
+}
+
+/// RFC 4180.
+fn as_csv(entries: &[AuditEntry]) -> String {
+    let mut text = String::from(
+        "id,at,event,actor_kind,actor_id,actor_name,address,target_kind,target_id,target_name,before,after,detail,\
+         request_id\r\n",
+    );
+    let json = |value: &Option<Value>| value.as_ref().map_or_else(String::new, Value::to_string);
+    for entry in entries {
+        let plain = |value: &Option<String>| value.clone().unwrap_or_default();
+        let cells = [
+            entry.id.to_string(),
+            moment::iso(entry.at),
+            entry.event.clone(),
+            entry.actor_kind.clone(),
+            plain(&entry.actor_id),
+            plain(&entry.actor_name),
+            plain(&entry.address),
+            plain(&entry.target_kind),
+            plain(&entry.target_id),
+            plain(&entry.target_name),
+            json(&entry.before),
+            json(&entry.after),
+            json(&entry.detail),
+            plain(&entry.request_id),
+        ];
+        let cells: Vec<String> = cells.iter().map(|cell| cell_of(cell)).collect();
+        text.push_str(&cells.join(","));
+        text.push_str("\r\n");
+    }
+    text
+}
+
+/// A spreadsheet takes some beginnings for a formula, and a name may be anybody's: an apostrophe before them makes it text.
+fn cell_of(value: &str) -> String {
+    let formula = value.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
+    let guard = if formula { "'" } else { "" };
+    format!("\"{guard}{}\"", value.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str) -> AuditEntry {
+        AuditEntry {
+            id: 7,
+            at: UnixTime(1_700_000_000),
+            event: "role_change".to_owned(),
+            actor_kind: "person".to_owned(),
+            actor_id: Some("u_1".to_owned()),
+            actor_name: Some(name.to_owned()),
+            address: None,
+            target_kind: Some("user".to_owned()),
+            target_id: Some("u_2".to_owned()),
+            target_name: None,
+            before: Some(json!({"role": "member"})),
+            after: Some(json!({"role": "admin"})),
+            detail: None,
+            request_id: None,
+        }
+    }
+
+    #[test]
+    fn a_name_is_no_formula_in_a_spreadsheet_and_no_second_cell() {
+        for (name, cell) in [
+            ("=HYPERLINK(\"x\")", "\"'=HYPERLINK(\"\"x\"\")\""),
+            ("+1", "\"'+1\""),
+            ("-1", "\"'-1\""),
+            ("@SUM(A1)", "\"'@SUM(A1)\""),
+            ("\t=1", "\"'\t=1\""),
+            ("a,\"b\"\r\nc", "\"a,\"\"b\"\"\r\nc\""),
+        ] {
+            let text = as_csv(&[entry(name)]);
+            assert!(text.contains(cell), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_event_is_one_line_of_json() {
+        let text = as_json_lines(&[entry("a\n\"b\u{2028}"), entry("c")]);
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0]["actor_name"], "a\n\"b\u{2028}");
+        assert_eq!(lines[0]["at"], "2023-11-14T22:13:20Z");
+        assert_eq!(lines[0]["after"]["role"], "admin");
+    }
+
+    #[test]
+    fn what_changed_reads_as_words() {
+        let shown = Entry::of(entry("Ada"));
+        assert_eq!(shown.event, "role change");
+        assert_eq!(shown.more[0], ("before".to_owned(), "role: member".to_owned()));
+        assert_eq!(shown.target_href.as_deref(), Some("/.vestibule/console/people/u_2"));
+    }
+}

@@ -1,0 +1,215 @@
+//! One team: who is in it as what, the groups that it follows, its name and its end.
+
+use askama::Template;
+use http::StatusCode;
+
+use super::confirm::Confirm;
+use super::form::Form;
+use super::frame::{Part, Said};
+use super::moment::Moment;
+use super::people::ROWS;
+use super::refusal::{Obstacle, Refusal};
+use super::{Answer, Console, Visit, done, link};
+use crate::clock::UnixTime;
+use crate::directory::{self, Action, ChangeError, Cursor, Member, Status};
+use crate::pages::console::{Frame, finished};
+use crate::person::Role;
+
+struct MemberLine {
+    id: String,
+    called: String,
+    email: String,
+    /// Only where it is not active.
+    status: &'static str,
+    role: &'static str,
+    by_hand: &'static str,
+    /// Name of a group, and the role that it gives.
+    groups: Vec<(String, &'static str)>,
+}
+
+impl MemberLine {
+    fn of(member: Member) -> Self {
+        let names = [&member.name, &member.username, &member.email];
+        let name = names.into_iter().flatten().find(|name| !name.is_empty());
+        Self {
+            called: name.cloned().unwrap_or_else(|| member.user.to_string()),
+            id: member.user.to_string(),
+            email: member.email.unwrap_or_default(),
+            status: match member.status {
+                Status::Active => "",
+                other => other.as_str(),
+            },
+            role: member.role.as_str(),
+            by_hand: member.by_hand.map_or("", Role::as_str),
+            groups: member
+                .by_group
+                .into_iter()
+                .map(|reason| (reason.group, reason.role.as_str()))
+                .collect(),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "console/team.html")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a question that the template asks")]
+struct TeamPage<'a> {
+    frame: Frame,
+    id: &'a str,
+    version: i64,
+    count: u64,
+    created: Moment,
+    members: Vec<MemberLine>,
+    previous: Option<String>,
+    next: Option<String>,
+    groups: Vec<(String, &'static str)>,
+    followed: bool,
+    may_set_members: bool,
+    may_edit: bool,
+    may_see_people: bool,
+    typed_who: &'a str,
+    typed_role: &'a str,
+    typed_group: &'a str,
+    typed_name: &'a str,
+}
+
+pub(super) async fn show(console: &Console, visit: &Visit, id: &str, now: UnixTime) -> Answer {
+    draw(console, visit, id, None, &Form::default(), now).await
+}
+
+async fn draw(
+    console: &Console,
+    visit: &Visit,
+    id: &str,
+    obstacle: Option<Obstacle>,
+    typed: &Form,
+    now: UnixTime,
+) -> Answer {
+    let asked = Form::of_query(visit.query.as_deref());
+    let after = Some(asked.text("after"))
+        .filter(|after| !after.is_empty())
+        .map(Cursor::new);
+    let view = directory::team(&console.store, &visit.actor(), id, after.as_ref(), ROWS).await?;
+    let team = view.team;
+    let here = format!("/teams/{}", team.id);
+    let to = |cursor: Option<Cursor>| cursor.map(|cursor| link(&here, &[("after", cursor.as_str())]));
+    let mut frame = console.frame(visit, Part::Teams, &team.name, now);
+    let status = obstacle.map_or(StatusCode::OK, |obstacle| obstacle.put_on(&mut frame));
+    let page = TeamPage {
+        frame,
+        id: team.id.as_str(),
+        version: team.version.0,
+        count: team.members,
+        created: Moment(team.created),
+        members: view.members.rows.into_iter().map(MemberLine::of).collect(),
+        previous: to(view.members.previous),
+        next: to(view.members.next),
+        groups: view
+            .groups
+            .into_iter()
+            .map(|linked| (linked.group, linked.role.as_str()))
+            .collect(),
+        followed: console.follows_groups(),
+        may_set_members: view.may_set_members,
+        may_edit: visit.may(Action::RenameTeam),
+        may_see_people: visit.may(Action::SeePeople),
+        typed_who: typed.as_typed("who"),
+        typed_role: typed.chosen("role", Role::Member),
+        typed_group: typed.as_typed("group"),
+        typed_name: if typed.has("name") {
+            typed.as_typed("name")
+        } else {
+            &team.name
+        },
+    };
+    Ok(finished(status, &page))
+}
+
+/// Does what a form of the page asks for.
+pub(super) async fn act(
+    console: &Console,
+    visit: &Visit,
+    id: &str,
+    action: &str,
+    form: &Form,
+    now: UnixTime,
+) -> Answer {
+    let (store, actor) = (&console.store, &visit.actor());
+    let here = format!("/teams/{id}");
+    let (outcome, said) = match action {
+        "members" => {
+            // Somebody new is put in beside what others do meanwhile; who is there already is changed as they were seen.
+            let version = if form.has("new") { None } else { Some(form.version()?) };
+            let (who, role) = (form.text("who"), form.role("role")?);
+            let set = directory::set_member(store, actor, id, who, role, version, now).await;
+            (set, done(&here, Said::MemberSet))
+        }
+        "take-out" => {
+            let version = Some(form.version()?);
+            let out = directory::remove_member(store, actor, id, form.text("who"), version, now).await;
+            (out, done(&here, Said::MemberOut))
+        }
+        "follow" => {
+            let (role, version) = (form.role("role")?, Some(form.version()?));
+            let followed = directory::follow_group(store, actor, id, form.text("group"), role, version, now).await;
+            (followed, done(&here, Said::Followed))
+        }
+        "unfollow" => {
+            let version = Some(form.version()?);
+            let ended = directory::unfollow_group(store, actor, id, form.as_typed("group"), version, now).await;
+            (ended, done(&here, Said::Unfollowed))
+        }
+        "rename" => {
+            let version = Some(form.version()?);
+            let renamed = directory::rename_team(store, actor, id, form.text("name"), version, now).await;
+            (renamed.map(drop), done(&here, Said::TeamRenamed))
+        }
+        "delete" => {
+            let deleted = directory::delete_team(store, actor, id, Some(form.version()?), now).await;
+            (deleted, done("/teams", Said::TeamDeleted))
+        }
+        _ => return Err(Refusal::NoSuchPage),
+    };
+    match outcome {
+        Ok(()) => Ok(said),
+        Err(error) => {
+            let obstacle = match error {
+                // The person was typed; it is not the page that is gone.
+                ChangeError::NoSuchPerson(_) => Obstacle::typed(&error),
+                error => Obstacle::of(error, "/teams")?,
+            };
+            // Only what is typed stays in its field; a row's buttons stand where they stood.
+            let typed = if form.has("new") || matches!(action, "follow" | "rename") {
+                form
+            } else {
+                &Form::default()
+            };
+            draw(console, visit, id, Some(obstacle), typed, now).await
+        }
+    }
+}
+
+pub(super) async fn confirm_delete(console: &Console, visit: &Visit, id: &str, now: UnixTime) -> Answer {
+    let actor = visit.actor();
+    directory::check(&console.store, &actor, Action::DeleteTeam, None).await?;
+    let team = directory::team(&console.store, &actor, id, None, 1).await?.team;
+    let people = match team.members {
+        1 => "One person is in it.".to_owned(),
+        count => format!("{count} people are in it."),
+    };
+    let page = Confirm {
+        frame: console.frame(visit, Part::Teams, &format!("Delete {}?", team.name), now),
+        text: vec![
+            people,
+            "They stay, but the app no longer sees them in this team, and nothing brings it back with the people who were \
+             in it."
+                .to_owned(),
+        ],
+        action: link(&format!("/teams/{}/delete", team.id), &[]),
+        fields: vec![("version", team.version.0.to_string())],
+        button: "Delete the team",
+        danger: true,
+        back: link(&format!("/teams/{}", team.id), &[]),
+    };
+    Ok(finished(StatusCode::OK, &page))
+}
