@@ -3,9 +3,9 @@
 
 mod answers;
 mod bodies;
-mod endings;
 mod console;
 mod console_actions;
+mod endings;
 mod frames;
 mod http2;
 mod identity;
