@@ -93,10 +93,16 @@ async fn try_directory(settings: &Settings, person: Option<(&str, &SecretString)
         let note = "nobody signs in with the directory yet: LOCAL_LDAP_LOGIN=true lets them";
         out.notes.push(note.to_owned());
     }
-    out.notes.push(
-        "the directory is not asked again about live sessions: who is removed there stays signed in until the session ends"
+    out.notes.push(match ldap.recheck {
+        Some(interval) => format!(
+            "the directory is asked again about live sessions every {} minutes (VESTIBULE_SESSION_RECHECK): who is removed, \
+             disabled or out of the allow list there is out here by then",
+            interval.as_secs().div_ceil(60)
+        ),
+        None => "the directory is not asked again about live sessions (VESTIBULE_SESSION_RECHECK=0): who is removed there stays \
+                 signed in until the session ends"
             .to_owned(),
-    );
+    });
     let steps = ldap::probe(ldap, settings, person).await;
     let trials = steps.into_iter().map(|outcome| Trial {
         of: "directory",
