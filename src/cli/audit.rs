@@ -84,11 +84,15 @@ pub(super) async fn run(command: Command, store: &Store, json: bool) -> Result<(
             let entries = read(store, &shell, chosen, usize::MAX).await?;
             if csv {
                 to_stdout(FIELDS.join(","));
-                entries.iter().for_each(|entry| to_stdout(as_csv(&object(entry))));
+                for entry in &entries {
+                    to_stdout(as_csv(&object(entry)));
+                }
             } else if json {
                 show(entries.iter().map(object).collect(), &[], true);
             } else {
-                entries.iter().for_each(|entry| to_stdout(object(entry)));
+                for entry in &entries {
+                    to_stdout(object(entry));
+                }
             }
             // That somebody took them is an event, too.
             let event = Event::new(Kind::AuditExport, &shell).detail("rows", &entries.len().to_string());

@@ -104,15 +104,18 @@ pub(super) async fn run(command: Command, store: &Store, json: bool) -> Result<(
         }
         Command::Show { who } => {
             let person = directory::person(store, &shell, &who).await?;
-            return Ok(show_person(&person, json));
+            show_person(&person, json);
+            return Ok(());
         }
         Command::Link { who, issuer, subject } => {
             let person = directory::link(store, &shell, &who, &issuer, &subject, now).await?;
-            return Ok(show_person(&person, json));
+            show_person(&person, json);
+            return Ok(());
         }
         Command::Unlink { who, issuer, subject } => {
             let person = directory::unlink(store, &shell, &who, &issuer, &subject, now).await?;
-            return Ok(show_person(&person, json));
+            show_person(&person, json);
+            return Ok(());
         }
         Command::Relink(relink) => return relink::run(relink, store, json, now).await,
         Command::SetRole { who, role } => vec![directory::set_role(store, &shell, &who, role, None, now).await?],
