@@ -47,6 +47,7 @@ export async function prepareGateway({ https = false, tls = false, publicPort: g
     ops: `http://127.0.0.1:${opsPort}`,
     folder,
     log: () => log,
+    pid: () => child?.pid,
 
     /** Starts it, with `settings` over what it had; comes back when it is ready. */
     async start(settings = {}) {

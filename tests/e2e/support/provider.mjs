@@ -19,6 +19,13 @@ export const PEOPLE = {
   },
   bob: { email: 'bob@example.com', email_verified: true, preferred_username: 'bob', name: 'Bob Baker', groups: [] },
   carol: { email: 'carol@example.com', email_verified: true, preferred_username: 'carol', name: 'Carol 🎠 Čapek' },
+  // What a name may be: markup, marks of direction, and long.
+  hostile: {
+    email: 'hostile@example.com',
+    email_verified: true,
+    preferred_username: `<img src=x onerror=alert(1)>${'W'.repeat(100)}`,
+    name: `\u202e</td><script>alert(1)</script>"' 🦀 ${'Wörterbuch'.repeat(30)}`,
+  },
   mallory: { email: 'alice@example.com', email_verified: false, preferred_username: 'alice', name: 'Mallory' },
 };
 
