@@ -2,8 +2,8 @@
 //!
 //! No lock is contended and no task is woken to hand a connection back: the body that ends puts its connection on a stack,
 //! the next request takes the youngest that is ready. A connection idles for less than the app's own limit (Node closes
-//! after five seconds). An HTTP/2 connection is shared by the thread's requests, by so many at most that its window has
-//! room for all of them: those whose clients take nothing must not stall the others.
+//! after five seconds). An HTTP/2 connection is shared by the thread's requests, by so many at most that it has room for
+//! all of them being stalled: clients that take nothing must not be felt by others.
 
 use std::collections::VecDeque;
 use std::future::{Future as _, poll_fn};
@@ -42,6 +42,10 @@ const MOST_IDLE: usize = 1024;
 const MOST_SHARING: u32 = 64;
 /// What the app may send on one of its streams before the client takes it, in bytes.
 const STREAM_WINDOW: u32 = 256 * 1024;
+/// More than all streams' windows together, which are the limit: h2 ends a connection on which small frames that nobody
+/// takes cost half of this by its reckoning (256 bytes each), and then everybody's answers break off. So it has room for all
+/// streams being full of events of eight bytes.
+const CONNECTION_WINDOW: u32 = 1 << 30;
 /// Largest head of an answer.
 const HEAD_LIMIT: usize = 256 * 1024;
 
@@ -385,7 +389,7 @@ impl Upstream {
             .keep_alive_timeout(Duration::from_secs(10))
             .max_header_list_size(u32::try_from(HEAD_LIMIT).unwrap_or(u32::MAX))
             .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(MOST_SHARING * STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .handshake(TokioIo::new(stream))
             .await?;
         let room = Arc::new(Room {

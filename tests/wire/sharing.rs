@@ -86,6 +86,60 @@ impl App {
     }
 }
 
+/// `/events` are small and never end; everything else is a hundred kilobytes at once.
+async fn events(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
+    if request.uri().path() != "/events" {
+        return large(request, respond).await;
+    }
+    let mut answer = respond.send_response(Response::new(()), false)?;
+    loop {
+        answer.reserve_capacity(20);
+        while answer.capacity() < 20 {
+            if std::future::poll_fn(|cx| answer.poll_capacity(cx)).await.is_none() {
+                return Ok(());
+            }
+        }
+        answer.send_data(Bytes::from_static(b"data: small event\n\n\n"), false)?;
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn small_events_that_nobody_takes_do_not_end_the_connection_of_all() {
+    let app = app(1000, events);
+    let wire = app.wire();
+    let bob = wire.sign_in("bob@example.com");
+    wire.run(async {
+        let stream = tokio::net::TcpStream::connect(wire.gateway).await.unwrap();
+        let (sender, connection) = h2::client::Builder::new()
+            .initial_window_size(0)
+            .handshake::<_, Bytes>(stream)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let mut stalled = Vec::new();
+        for _ in 0..8 {
+            let get = request("GET", "http://app.test/events", &[("cookie", &wire.cookie)]);
+            let mut sender = sender.clone().ready().await.unwrap();
+            let (answer, _) = sender.send_request(get, true).unwrap();
+            stalled.push(timeout(LIMIT, answer).await.unwrap().unwrap());
+        }
+        let client = H2::to(&wire).await;
+        for _ in 0..20 {
+            let get = request("GET", "http://app.test/large", &[("cookie", &bob)]);
+            let answer = timeout(LIMIT, client.ask(get, b"")).await;
+            let answer = answer.expect("stalled by others").unwrap();
+            assert_eq!((answer.status, answer.body.len()), (200, 100_000));
+            sleep(Duration::from_millis(300)).await;
+        }
+    });
+    assert_eq!(
+        app.connections.load(Ordering::SeqCst),
+        1,
+        "the connection of all was ended"
+    );
+}
+
 /// `/endless` never ends; everything else is a hundred kilobytes.
 async fn large(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
     let endless = request.uri().path() == "/endless";
