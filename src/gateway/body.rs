@@ -101,6 +101,12 @@ impl Body {
     }
 }
 
+impl Drop for Up {
+    fn drop(&mut self) {
+        self.movement.end();
+    }
+}
+
 impl Down {
     fn give_back(&mut self) {
         if let Some((sender, upstream)) = self.sender.take() {

@@ -4,7 +4,7 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub struct Exchange {
     upstream: Option<Duration>,
     bytes: u64,
     broken: bool,
+    /// The request's body, while it is on its way to the app.
+    upload: Option<Arc<Movement>>,
     /// Over HTTP/2 an exchange has a watch of its own; over HTTP/1.1 the connection's serves.
     watched: Option<Arc<Watched>>,
     /// Only where the access log is on.
@@ -81,6 +83,7 @@ impl Exchange {
             upstream: None,
             bytes: 0,
             broken: false,
+            upload: None,
             watched: None,
             line: None,
         })
@@ -146,6 +149,11 @@ impl Exchange {
         }
     }
 
+    /// The request has a body.
+    pub fn uploads(&mut self, movement: &Arc<Movement>) {
+        self.upload = Some(Arc::clone(movement));
+    }
+
     /// The answer is a stream that need not end: a drain ends it.
     pub fn carries_stream(&mut self, watchman: &Arc<Watchman>) {
         if self.connection.phase.is_http2() {
@@ -192,7 +200,9 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.connection.phase.idle();
-        if !self.connection.phase.is_http2() {
+        // An app can answer before it has read all of an upload: that still ends with its session.
+        let uploads_on = self.upload.as_ref().is_some_and(|upload| !upload.is_over());
+        if !self.connection.phase.is_http2() && !uploads_on {
             self.connection.watch.end_of_answer();
         }
         self.telemetry.request(self.class, self.status, self.upstream);
@@ -218,6 +228,7 @@ impl Drop for Exchange {
 pub struct Movement {
     began: Instant,
     last: AtomicU64,
+    over: AtomicBool,
 }
 
 impl Movement {
@@ -227,6 +238,7 @@ impl Movement {
         Arc::new(Self {
             began: Instant::now(),
             last: AtomicU64::new(0),
+            over: AtomicBool::new(false),
         })
     }
 
@@ -236,6 +248,15 @@ impl Movement {
             u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),
             Ordering::Relaxed,
         );
+    }
+
+    /// Nothing will move any more.
+    pub fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     /// When something moved last.

@@ -89,6 +89,7 @@ pub async fn forward(
             headers_of(&mut parts).insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let movement = Movement::new();
+        exchange.uploads(&movement);
         (
             Body::up(
                 strict.body,

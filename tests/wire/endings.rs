@@ -4,7 +4,8 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -194,4 +195,53 @@ fn an_upload_to_an_http1_app_whose_answer_is_whole() {
 #[test]
 fn an_upload_to_an_http2_app_whose_answer_is_whole() {
     an_upload_ends(true, true);
+}
+
+#[test]
+fn an_upload_over_http1_whose_answer_is_whole() {
+    let app = answers_early(false, true);
+    let wire = app.wire(false);
+    let mut client = wire.connect();
+    let post = format!(
+        "POST /x HTTP/1.1\r\nHost: app.test\r\nCookie: {}\r\nContent-Length: 1000000000000\r\n\r\n",
+        wire.cookie
+    );
+    client.send(post.as_bytes());
+    assert_eq!(client.answer().text(), "ok");
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // Never late: there is always more to be read.
+            let more = vec![b'x'; 65536];
+            let mut taken = true;
+            while taken && !stop.load(Ordering::SeqCst) {
+                taken = client.goes_on(&more);
+            }
+        });
+        thread::sleep(Duration::from_millis(500));
+        wire.run(end_all_sessions_of(wire.database()));
+        thread::sleep(Duration::from_secs(3));
+        let before = app.read();
+        thread::sleep(Duration::from_secs(1));
+        stop.store(true, Ordering::SeqCst);
+        assert!(before > 0);
+        assert_eq!(app.read(), before, "an upload outlived its session");
+    });
+}
+
+#[test]
+fn a_body_that_was_asked_for_is_not_taken_when_the_session_has_ended() {
+    let wire = Wire::start();
+    let mut client = wire.connect();
+    let post = format!(
+        "POST /echo HTTP/1.1\r\nHost: app.test\r\nCookie: {}\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n",
+        wire.cookie
+    );
+    client.send(post.as_bytes());
+    assert!(client.head().unwrap().starts_with("HTTP/1.1 100"));
+    wire.run(end_all_sessions_of(wire.database()));
+    thread::sleep(Duration::from_millis(2500));
+    client.send(b"body");
+    assert!(client.answer().broken);
+    assert!(wire.app.seen().is_empty(), "{:?}", wire.app.seen());
 }

@@ -519,6 +519,7 @@ impl Client {
     pub fn to(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
         Self {
             stream,
             buffer: Vec::new(),
@@ -534,6 +535,11 @@ impl Client {
             .clone_into(&mut self.asked_with);
         // A server may have closed already; the answer tells.
         drop(self.stream.write_all(bytes));
+    }
+
+    /// Sends more of a body; whether it could be sent.
+    pub fn goes_on(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
     }
 
     pub fn ask(&mut self, request_line: &str, fields: &[&str]) -> Answer {
