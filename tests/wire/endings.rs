@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use vestibule::config::UpstreamScheme;
 
-use crate::bodies::end_all_sessions_of;
+use crate::bodies::end_adas_sessions;
 use crate::http2::{H2, request};
 use crate::support::Wire;
 
@@ -160,7 +160,7 @@ fn an_upload_ends(http2: bool, whole: bool) {
         assert_eq!(answer.status(), 200);
         sleep(Duration::from_millis(300)).await;
         assert!(app.reads_on(&mut up).await, "not even with a session");
-        end_all_sessions_of(wire.database()).await;
+        end_adas_sessions(wire.database()).await;
         sleep(Duration::from_secs(3)).await;
         let before = app.read();
         for _ in 0..10 {
@@ -219,7 +219,7 @@ fn an_upload_over_http1_whose_answer_is_whole() {
             }
         });
         thread::sleep(Duration::from_millis(500));
-        wire.run(end_all_sessions_of(wire.database()));
+        wire.run(end_adas_sessions(wire.database()));
         thread::sleep(Duration::from_secs(3));
         let before = app.read();
         thread::sleep(Duration::from_secs(1));
@@ -239,9 +239,50 @@ fn a_body_that_was_asked_for_is_not_taken_when_the_session_has_ended() {
     );
     client.send(post.as_bytes());
     assert!(client.head().unwrap().starts_with("HTTP/1.1 100"));
-    wire.run(end_all_sessions_of(wire.database()));
+    wire.run(end_adas_sessions(wire.database()));
     thread::sleep(Duration::from_millis(2500));
     client.send(b"body");
     assert!(client.answer().broken);
     assert!(wire.app.seen().is_empty(), "{:?}", wire.app.seen());
+}
+
+#[test]
+fn a_session_ends_its_own_streams_only_of_a_connection_that_several_share() {
+    let wire = Wire::start();
+    let bob = wire.sign_in("bob@example.com");
+    wire.run(async {
+        let client = H2::to(&wire).await;
+        let mut streams = Vec::new();
+        for at in 0..30 {
+            let mut fields = vec![];
+            let (uri, who) = match at % 3 {
+                0 => ("http://app.test/sse", Some(&wire.cookie)),
+                1 => ("http://app.test/sse", Some(&bob)),
+                _ => ("http://app.test/public/sse", None),
+            };
+            fields.extend(who.map(|cookie| ("cookie", cookie.as_str())));
+            let mut sender = client.sender.clone().ready().await.unwrap();
+            let (answer, _) = sender.send_request(request("GET", uri, &fields), true).unwrap();
+            let mut stream = timeout(LIMIT, answer).await.unwrap().unwrap().into_body();
+            // Tells how it ended.
+            streams.push(tokio::spawn(async move {
+                loop {
+                    match stream.data().await {
+                        Some(Ok(data)) => stream.flow_control().release_capacity(data.len()).unwrap(),
+                        other => return other,
+                    }
+                }
+            }));
+        }
+        end_adas_sessions(wire.database()).await;
+        sleep(Duration::from_millis(1500)).await;
+        for (at, stream) in streams.into_iter().enumerate() {
+            let ended = timeout(Duration::from_millis(50), stream).await;
+            if at % 3 == 0 {
+                assert!(matches!(ended, Ok(Ok(Some(Err(_))))), "Ada's goes on: {ended:?}");
+            } else if at % 3 == 1 {
+                assert!(ended.is_err(), "Bob's ended, too: {ended:?}");
+            }
+        }
+    });
 }

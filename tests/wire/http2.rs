@@ -544,7 +544,7 @@ fn a_stream_ends_with_its_session_and_leaves_the_others_alone() {
         let (uploaded, mut upload) = sender.send_request(post, false).unwrap();
         upload.send_data(Bytes::from_static(b"some"), false).unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
-        crate::bodies::end_all_sessions_of(wire.database()).await;
+        crate::bodies::end_adas_sessions(wire.database()).await;
         let start = Instant::now();
         let cut = timeout(LIMIT, async {
             while let Some(data) = events.data().await {
