@@ -329,6 +329,15 @@ impl Wire {
         self.run(sign_in(&self.settings, &self.instance, email, UnixTime::now()))
     }
 
+    /// The same, as if it had been at this time.
+    pub fn signed_in_at(&self, email: &str, at: UnixTime) -> String {
+        self.run(sign_in(&self.settings, &self.instance, email, at))
+    }
+
+    pub fn session_length(&self) -> i64 {
+        i64::try_from(self.settings.session_length.as_secs()).unwrap()
+    }
+
     pub fn database(&self) -> std::path::PathBuf {
         self.folder.path().join("test.db")
     }
