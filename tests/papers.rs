@@ -102,7 +102,7 @@ fn every_command_that_a_paper_names_is_there() {
             let Some(first) = words.next() else { continue };
             let second = words
                 .next()
-                .filter(|_| ["users", "keys", "sessions", "db"].contains(&first));
+                .filter(|_| ["users", "teams", "keys", "sessions", "audit", "db"].contains(&first));
             named.insert((first.to_owned(), second.map(str::to_owned)));
         }
     }

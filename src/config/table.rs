@@ -258,7 +258,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("OIDC_GROUPS_CLAIM", Provider, Text, Is("groups"),
         "Claim of the groups; read like the e-mail claim."),
     Setting::new("OIDC_SUBJECT_CLAIM", Provider, Text, Is("sub"),
-        "Claim of the stable id. It must never be reassigned (Entra: `oid`); changing it or the issuer makes strangers of everyone."),
+        "Claim of the stable id. It must never be reassigned (Entra: `oid`); changing it or the issuer makes strangers of everyone, until `vestibule users relink` moves them."),
     Setting::new("OIDC_EMAIL_VERIFIED", Provider, Choice(&["unless-denied", "required", "ignored"]), Is("unless-denied"),
         "`unless-denied`: `email_verified: false` is refused, missing is fine; `required`: must be true; `ignored`: the provider's administrators vouch for addresses."),
 
@@ -395,7 +395,7 @@ pub static SETTINGS: &[Setting] = &[
         "`true`: places in teams follow LDAP groups, at every sign-in.")
         .live(),
     Setting::new("VESTIBULE_LDAP_ID_ATTRIBUTE", Directory, Text, Words("the first of `entryUUID`, `objectGUID`, `nsUniqueId`, `ipaUniqueID`"),
-        "Attribute of the entry's stable id, by which people are known again. It must never be given to somebody else; changing it makes strangers of everyone.")
+        "Attribute of the entry's stable id, by which people are known again. It must never be given to somebody else; changing it makes strangers of everyone, until `vestibule users relink` moves them.")
         .example("employeeNumber"),
     Setting::new("VESTIBULE_LDAP_TRUST_EMAIL", Directory, Flag, Is("true"),
         "Whether the directory's e-mail addresses count as verified: an invitation is found by them."),
