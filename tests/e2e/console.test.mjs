@@ -129,11 +129,11 @@ describe('the console in Chromium', () => {
   });
 
   test('every page looks right to everybody: light, dark, narrow, by axe', async () => {
-    const hostile = await openTab();
-    await signInTo(house, hostile, 'hostile', '/me');
     const alice = await openTab();
     await signInTo(house, alice, 'alice');
-    const many = Array.from({ length: 60 }, (_, at) => `person-${at}.${'long'.repeat(10)}@example.com`);
+    const hostile = await openTab();
+    await signInTo(house, hostile, 'hostile', '/me');
+    const many = Array.from({ length: 20 }, (_, at) => `person-${at}.${'long'.repeat(10)}@example.com`);
     await addPeople(house, alice, many.join('\n'));
     await alice.goto(house.url(`${CONSOLE}/teams`));
     await alice.getByLabel('Name').fill(`Team 🦀 ${'Donaudampfschifffahrt'.repeat(5)}`);
@@ -183,7 +183,9 @@ describe('the console in Chromium', () => {
 
   test('a list goes on by the page, and finds by the beginning of a name', async () => {
     const alice = await openTab();
-    await signInTo(house, alice, 'alice', '/people');
+    await signInTo(house, alice, 'alice');
+    await addPeople(house, alice, Array.from({ length: 60 }, (_, at) => `listed-${at}@example.com`).join('\n'));
+    await alice.goto(house.url(`${CONSOLE}/people`));
     const names = () => alice.getByRole('rowheader').allInnerTexts();
     const first = await names();
     assert.equal(first.length, 50);
@@ -192,10 +194,10 @@ describe('the console in Chromium', () => {
     assert.ok(second.length > 10 && second.every((name) => !first.includes(name)));
     await alice.getByRole('link', { name: 'Previous page' }).click();
     assert.deepEqual(await names(), first);
-    await alice.getByLabel('Search').fill('person-7.');
+    await alice.getByLabel('Search').fill('listed-7');
     await alice.getByLabel('Sorted by').selectOption('newest first');
     await alice.keyboard.press('Enter');
-    await alice.waitForURL(/q=person-7/);
+    await alice.waitForURL(/q=listed-7/);
     assert.equal((await names()).length, 1);
     assert.equal(await alice.getByLabel('Sorted by').inputValue(), 'newest');
   });
