@@ -1,5 +1,7 @@
 //! Each test runs on SQLite, and on PostgreSQL where there is one.
 
+mod access;
+mod arriving;
 mod people;
 mod relink;
 mod teams;

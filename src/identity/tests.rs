@@ -203,6 +203,41 @@ async fn many_groups_are_cut_in_the_assertion_and_it_says_so() {
     assert_eq!(groups, many.groups[..groups.len()]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_are_cut_before_teams_and_teams_are_cut_last() {
+    let ring = open(&Place::sqlite().open().await, NOW).await.unwrap();
+    let told = |claims: &Claims| {
+        let headers = ring.headers(claims, NOW).unwrap();
+        let map = header_map(&headers);
+        assert!(map["x-vestibule-assertion"].len() <= 6000);
+        assert!(map["x-forwarded-teams"].len() <= 2000);
+        verify(map["x-vestibule-assertion"], &ring.jwks(), NOW).unwrap().1
+    };
+    let groups: Vec<String> = (0..500).map(|n| format!("group {n}")).collect();
+    let teams = |n: usize| -> Vec<_> { (0..n).map(|n| (format!("team \"{n}\""), Role::Member)).collect() };
+    let some = told(&Claims {
+        groups: groups.clone(),
+        teams: teams(100),
+        ..claims()
+    });
+    assert_eq!(some["teams"].as_object().unwrap().len(), 100);
+    assert_eq!(some["groups_truncated"], json!(true));
+    assert!(some.get("teams_truncated").is_none());
+    let many = told(&Claims {
+        groups,
+        teams: teams(500),
+        ..claims()
+    });
+    assert_eq!(many["teams_truncated"], json!(true));
+    assert_eq!(many["groups"], json!([]));
+    let kept = many["teams"].as_object().unwrap();
+    assert!(kept.len() > 100 && kept.len() < 500);
+    assert!(
+        (0..kept.len()).all(|n| kept.contains_key(&format!("team \"{n}\""))),
+        "not the first ones"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]

@@ -786,3 +786,36 @@ async fn other_groups_reach_every_process_in_the_live_session_and_an_ended_one_i
         assert!(other.live(&token, later).await.is_none() && one.live(&token, later).await.is_none());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_a_team_shows_in_live_sessions_at_the_next_look() {
+    for place in places().await {
+        let gateway = Gateway::start(&place, RULES).await;
+        let (token, _) = gateway.sign_in("ann").await;
+        let (shell, ann) = (Actor::shell(), "ann@example.com");
+        // Another process.
+        let store = place.open().await;
+        let teams = async || {
+            gateway.follow(NOW).await;
+            gateway.live(&token, NOW).await.unwrap().claims().teams.clone()
+        };
+        assert!(teams().await.is_empty());
+        directory::create_team(&store, &shell, "Art", NOW).await.unwrap();
+        directory::set_member(&store, &shell, "Art", ann, Role::Viewer, None, NOW)
+            .await
+            .unwrap();
+        assert_eq!(teams().await, [("Art".to_owned(), Role::Viewer)]);
+        directory::set_member(&store, &shell, "Art", ann, Role::Admin, None, NOW)
+            .await
+            .unwrap();
+        assert_eq!(teams().await, [("Art".to_owned(), Role::Admin)]);
+        directory::rename_team(&store, &shell, "Art", "Music", None, NOW)
+            .await
+            .unwrap();
+        assert_eq!(teams().await, [("Music".to_owned(), Role::Admin)]);
+        directory::delete_team(&store, &shell, "Music", None, NOW)
+            .await
+            .unwrap();
+        assert!(teams().await.is_empty());
+    }
+}

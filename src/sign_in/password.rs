@@ -107,7 +107,8 @@ pub(super) async fn answer(sign_in: &SignIn, visit: &Visit, now: UnixTime) -> Re
     }
 
     let begun = Instant::now();
-    let tried = tokio::time::timeout(LIMIT, attempted(sign_in, ldap, &login, &password, visit, now)).await;
+    let knock = Knock { sign_in, visit, now };
+    let tried = tokio::time::timeout(LIMIT, attempted(ldap, &login, &password, &knock)).await;
     let (person, subject, groups) = match tried {
         Ok(Ok(person)) => person,
         Ok(Err(Refusal::Wrong)) => {
@@ -172,7 +173,7 @@ async fn enter(
         } else {
             "the groups could not be read whole, and LOCAL_LDAP_GROUP_ALLOW_LIST is set"
         };
-        refusal(reason, Some(person), visit);
+        refusal(reason, Some(person), &Knock { sign_in, visit, now }).await;
         metrics().sign_in(SignInOutcome::Refused);
         let response = sign_in.answers.not_in_group(reason, &attempt.return_to, visit);
         return with_cookies(response, sign_in.attempts.delete(&attempt.id));
@@ -184,6 +185,13 @@ async fn enter(
         .flatten();
     let response = with_cookies(response, device);
     with_cookies(response, sign_in.attempts.delete(&attempt.id))
+}
+
+/// Somebody at the door.
+struct Knock<'a> {
+    sign_in: &'a SignIn,
+    visit: &'a Visit,
+    now: UnixTime,
 }
 
 /// Why nobody was recognised.
@@ -209,21 +217,16 @@ type Recognised = (Box<Person>, String, PersonGroups);
 /// Who somebody is, by name and password. Only a wrong password or an unknown name keeps the places taken, and what came
 /// after too many of them: an address can't have the directory searched without end.
 async fn attempted(
-    sign_in: &SignIn,
     ldap: &Ldap,
     login: &str,
     password: &SecretString,
-    visit: &Visit,
-    now: UnixTime,
+    knock: &Knock<'_>,
 ) -> Result<Recognised, Refusal> {
-    let too_many = |error: TooMany, person: Option<&Person>| {
-        refusal("too many wrong passwords", person, visit);
-        Refusal::TooMany(error)
+    let Knock { sign_in, visit, now } = *knock;
+    let from_address = match ldap.failures.at_address(visit.client, now) {
+        Ok(place) => place,
+        Err(error) => return Err(too_many(error, None, knock).await),
     };
-    let from_address = ldap
-        .failures
-        .at_address(visit.client, now)
-        .map_err(|error| too_many(error, None))?;
     let found = ldap.directory.find(login).await?;
     let Found::One(person) = found else {
         let reason = if matches!(found, Found::Several) {
@@ -232,9 +235,11 @@ async fn attempted(
             "nobody has this name"
         };
         from_address.keep();
-        let at_name = ldap.failures.at(Whose::Name(&folded(login)), now);
-        at_name.map_err(|error| too_many(error, None))?.keep();
-        refusal(reason, None, visit);
+        match ldap.failures.at(Whose::Name(&folded(login)), now) {
+            Ok(place) => place.keep(),
+            Err(error) => return Err(too_many(error, None, knock).await),
+        }
+        refusal(reason, None, knock).await;
         return Err(Refusal::Wrong);
     };
     let whom = person.counted_as();
@@ -246,10 +251,15 @@ async fn attempted(
         Ok(place) => place,
         Err(error) => {
             from_address.keep();
-            return Err(too_many(error, Some(&person)));
+            return Err(too_many(error, Some(&person), knock).await);
         }
     };
-    judge(ldap, person, password, from_address, at_person, visit, now).await
+    judge(ldap, person, password, from_address, at_person, knock).await
+}
+
+async fn too_many(error: TooMany, person: Option<&Person>, knock: &Knock<'_>) -> Refusal {
+    refusal("too many wrong passwords", person, knock).await;
+    Refusal::TooMany(error)
 }
 
 async fn judge(
@@ -258,8 +268,7 @@ async fn judge(
     password: &SecretString,
     from_address: Place<'_>,
     at_person: Place<'_>,
-    visit: &Visit,
-    now: UnixTime,
+    knock: &Knock<'_>,
 ) -> Result<Recognised, Refusal> {
     let secret = password.expose_secret();
     let verdict = if secret.len() > LONGEST || secret.contains('\0') || ldap::is_nothing(secret) {
@@ -268,7 +277,7 @@ async fn judge(
         ldap.directory.verify(&person, password).await?
     };
     // Not every directory looks at it when somebody binds.
-    let verdict = match (verdict, person.obstacle(now)) {
+    let verdict = match (verdict, person.obstacle(knock.now)) {
         (Password::Right, Some(obstacle)) => Password::But(obstacle),
         (verdict, _) => verdict,
     };
@@ -277,16 +286,16 @@ async fn judge(
         Password::Wrong(reason) => {
             from_address.keep();
             at_person.keep();
-            refusal(&reason, Some(&person), visit);
+            refusal(&reason, Some(&person), knock).await;
             return Err(Refusal::Wrong);
         }
         Password::But(obstacle) => {
-            refusal(&obstacle.to_string(), Some(&person), visit);
+            refusal(&obstacle.to_string(), Some(&person), knock).await;
             return Err(Refusal::But(obstacle));
         }
     }
     let Some(subject) = person.subject.clone() else {
-        refusal("the entry shows no stable id", Some(&person), visit);
+        refusal("the entry shows no stable id", Some(&person), knock).await;
         return Err(Refusal::NoId);
     };
     let groups = ldap.directory.groups(&person).await?;
@@ -294,8 +303,8 @@ async fn judge(
 }
 
 /// A name that was typed may be a password in the wrong field: it is not told.
-fn refusal(reason: &str, person: Option<&Person>, visit: &Visit) {
-    let mut event = Event::new(Kind::Refusal, &visit.actor())
+async fn refusal(reason: &str, person: Option<&Person>, knock: &Knock<'_>) {
+    let mut event = Event::new(Kind::Refusal, &knock.visit.actor())
         .detail("reason", reason)
         .detail("issuer", ISSUER);
     if let Some(person) = person {
@@ -303,7 +312,7 @@ fn refusal(reason: &str, person: Option<&Person>, visit: &Visit) {
             .detail("subject", person.subject.as_deref().unwrap_or_default())
             .detail("dn", person.dn());
     }
-    event.tell();
+    directory::note(&knock.sign_in.store, event, knock.now).await;
 }
 
 /// One spelling of a name that nobody has.

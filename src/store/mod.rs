@@ -14,6 +14,7 @@ mod link;
 mod migrations;
 mod people;
 mod postgres;
+mod queue;
 mod rechecks;
 mod refused;
 mod relinks;
@@ -30,6 +31,7 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -44,6 +46,7 @@ use self::link::{Link, To, within};
 pub(crate) use self::people::{PeopleSearch, Position, SortBy, SortKey, asked_words};
 use self::postgres::Server;
 pub(crate) use self::postgres::{Bell, Heard};
+use self::queue::{Queue, Turn};
 pub(crate) use self::rechecks::RecheckRow;
 pub(crate) use self::refused::RefusedRow;
 pub(crate) use self::relinks::RelinkRow;
@@ -71,6 +74,9 @@ pub struct Store {
     newly_made: bool,
     /// How long a write may wait for others to begin.
     waiting: Duration,
+    /// Writers of this process stand here, not at the database's lock, where each would hold a connection and lose its
+    /// patience while others are served in any order.
+    queue: Arc<Queue>,
 }
 
 /// What [`Store::look`] found.
@@ -201,6 +207,7 @@ impl Store {
             pools,
             newly_made: false,
             waiting: Duration::ZERO,
+            queue: Arc::default(),
         })
     }
 
@@ -254,6 +261,21 @@ impl Store {
     }
 
     pub(crate) async fn writing(&self) -> Result<Writing, StoreError> {
+        // PostgreSQL has as many writers at a time as connections; only those who need the lock row wait for each other.
+        let turn = match &self.pools {
+            Pools::Sqlite { .. } => Some(self.queue.turn().await?),
+            Pools::Postgres(_) => None,
+        };
+        self.writing_in(turn).await
+    }
+
+    async fn writing_in(&self, turn: Option<Turn>) -> Result<Writing, StoreError> {
+        let mut writing = self.begun().await?;
+        writing.turn = turn;
+        Ok(writing)
+    }
+
+    async fn begun(&self) -> Result<Writing, StoreError> {
         let begun = Instant::now();
         loop {
             match self.begin().await {
@@ -279,6 +301,7 @@ impl Store {
         Ok(Writing {
             reading: Reading { link },
             recorded: Vec::new(),
+            turn: None,
         })
     }
 
@@ -291,7 +314,8 @@ impl Store {
     }
 
     pub(crate) async fn change(&self, now: UnixTime) -> Result<Change, StoreError> {
-        Change::begin(self.writing().await?, now).await
+        let turn = self.queue.turn().await?;
+        Change::begin(self.writing_in(Some(turn)).await?, now).await
     }
 }
 
@@ -305,11 +329,16 @@ pub(crate) struct Writing {
     reading: Reading,
     /// What the log is told of once it lasts.
     recorded: Vec<Event>,
+    /// Given on when it is over.
+    turn: Option<Turn>,
 }
 
 impl Writing {
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         self.reading.link.commit().await?;
+        if let Some(turn) = self.turn {
+            turn.served();
+        }
         self.recorded.iter().for_each(Event::tell);
         Ok(())
     }

@@ -95,7 +95,9 @@ async fn what_takes_too_long_is_ended_by_the_server_and_leaves_nothing_locked() 
         .rows("SELECT pg_sleep(30)", &[])
         .await;
     assert!(matches!(slow, Err(StoreError::Slow)));
-    let held = store.change(NOW).await.unwrap();
+    // Another process, as it were: in this one writers wait for their turn.
+    let other = place.open().await;
+    let held = other.change(NOW).await.unwrap();
     let waiting = change(&store).await.unwrap_err();
     assert!(matches!(waiting, StoreError::Busy | StoreError::Slow), "{waiting}");
     assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
