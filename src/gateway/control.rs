@@ -16,8 +16,9 @@ use crate::telemetry::metrics;
 
 /// Session questions under way at once; each is one indexed read.
 const MOST_LOOKUPS: usize = 1024;
-/// Sign-in steps under way at once; each may wait ten seconds for a provider.
-const MOST_VISITS: usize = 512;
+/// Sign-in steps under way at once; each may wait ten seconds for a provider, and the store takes one after the other: a
+/// company that comes in at nine o'clock waits in line, and is not sent away.
+const MOST_VISITS: usize = 2_048;
 /// Pages of the console being made at once: few people administer, and they must not get into the way of many who work.
 const MOST_CONSOLE_PAGES: usize = 32;
 
