@@ -9,20 +9,21 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::UnixTime;
 use crate::config::{Database, EntryRules, KeyFileError, Settings};
 use crate::console::{self, Console};
-use crate::directory;
+use crate::directory::{self, Link};
 use crate::gateway::{BindError, CannotUse, Certificate, Control, Lent, Listeners, Running, Shared, redirect_to_https};
 use crate::identity::{AssertionSettings, KeyRing, KeyRingError};
 use crate::ops::{self, Reloader, Signals, Told, Vitals};
 use crate::pages::Pages;
 use crate::seal::{NoKey, Sealer};
 use crate::session::{SessionRules, Sessions, Unavailable};
-use crate::sign_in::{CannotStart, ProviderState, SignIn};
+use crate::sign_in::{CannotStart, ProviderState, RESTORE_PATH, SignIn};
 use crate::store::{Store, StoreError};
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::{AccessLog, Health, Telemetry};
@@ -139,6 +140,28 @@ fn check_of(settings: &Settings) -> console::Check {
     })
 }
 
+/// Writes the one-time link to standard error, and to no log target: logs are kept, copied and searched.
+async fn tell_of_restore(settings: &Settings, store: &Store, now: UnixTime) -> Result<(), StoreError> {
+    if !settings.restore {
+        return directory::no_restore_link(store, now).await;
+    }
+    match directory::restore_link(store, now).await? {
+        Link::New(secret) => super::output::to_stderr(format_args!(
+            "to sign in without single sign-on, once, within 15 minutes: {}{RESTORE_PATH}?link={}",
+            settings.public.origin(),
+            secret.expose_secret()
+        )),
+        Link::Open(until) => super::output::to_stderr(format_args!(
+            "LOCAL_RESTORE: the link that was written before is good for {} more minutes; start again after that for another",
+            until.since(now) / 60 + 1
+        )),
+        Link::Used => super::output::to_stderr(
+            "LOCAL_RESTORE: the link was used; start once without LOCAL_RESTORE, and then with it, for another",
+        ),
+    }
+    Ok(())
+}
+
 /// How the gateway is; before it is started it is starting.
 fn vitals(instance: Option<&Instance>, health: &Health) -> Vitals {
     Vitals {
@@ -202,6 +225,7 @@ impl Instance {
         let sealer = Arc::new(Sealer::new(&settings.secret_keys.load()?)?);
         let store = Store::open(&settings.database).await?;
         who_could_sign_in(settings, &store).await?;
+        tell_of_restore(settings, &store, now).await?;
         let assertion = AssertionSettings {
             issuer: settings.public.origin(),
             audience: settings.assertion_audience.clone(),

@@ -142,10 +142,9 @@ pub struct Shown {
 }
 
 impl Loaded {
-    /// Every setting of what is built, its value and where that came from.
+    /// Every setting, its value and where that came from.
     pub fn shown(&self) -> impl Iterator<Item = Shown> {
-        let built = SETTINGS.iter().filter(|setting| setting.later.is_none());
-        built.map(|setting| match self.values.get(setting.name) {
+        SETTINGS.iter().map(|setting| match self.values.get(setting.name) {
             Some(value) => Shown {
                 setting,
                 value: Some(problem::shown(setting, &value.text)),

@@ -55,7 +55,7 @@ pub fn reference() -> String {
 pub fn example() -> String {
     let mut text = String::from(EXAMPLE_HEAD);
     for group in Group::ALL {
-        let mut settings = of(group).filter(|setting| setting.later.is_none()).peekable();
+        let mut settings = of(group).peekable();
         if settings.peek().is_none() {
             continue;
         }
@@ -125,12 +125,11 @@ fn default_in_words(setting: &Setting) -> String {
 }
 
 fn meaning(setting: &Setting) -> String {
-    match (setting.later, setting.kind) {
-        (Some(_), _) => format!("**Not built in this version.** {}", setting.help),
-        (None, Kind::Choice(choices)) if !choices.iter().all(|choice| setting.help.contains(choice)) => {
+    match setting.kind {
+        Kind::Choice(choices) if !choices.iter().all(|choice| setting.help.contains(choice)) => {
             format!("{} One of `{}`.", setting.help, choices.join("`, `"))
         }
-        (None, _) => setting.help.to_owned(),
+        _ => setting.help.to_owned(),
     }
 }
 
@@ -227,7 +226,7 @@ mod tests {
                     .any(|line| line.trim_start_matches("# ").starts_with(key))
             };
             let there = line(&format!("{} = ", setting.key())) || line(&format!("{}_file = ", setting.key()));
-            assert_eq!(there, setting.later.is_none(), "{}", setting.name);
+            assert!(there, "{}", setting.name);
         }
     }
 

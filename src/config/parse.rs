@@ -14,12 +14,11 @@ use std::time::Duration;
 use super::problem::{Problem, Warning, shown};
 use super::settings::{LogFormat, Moving, Settings, StoreSettings};
 use super::source::{Found, Value, Values, text_of};
-use super::table::{Kind, Setting, by_name};
+use super::table::{Kind, by_name};
 use super::words;
 
 /// Reads everything that a serving gateway needs.
 pub(super) fn settings(reader: &mut Reader<'_>) -> Option<Settings> {
-    refuse_what_is_not_built(reader);
     let listen = network::listen(reader);
     let ops_listen = network::ops_listen(reader, listen.as_deref());
     let public = network::public_url(reader, listen.as_deref());
@@ -60,6 +59,13 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> Option<Settings> {
     let session_length = reader.duration("SESSION_LENGTH", 1, 366 * 86_400);
     let session_idle = session_idle(reader);
     let audit_kept = audit_kept(reader);
+    let restore = reader.flag("LOCAL_RESTORE");
+    if restore == Some(true) {
+        reader.warn(
+            "LOCAL_RESTORE",
+            "a one-time link on standard error lets whoever reads it in as an admin: start without it when the set-up works",
+        );
+    }
 
     let storage = storage?;
     Some(Settings {
@@ -96,6 +102,7 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> Option<Settings> {
         assertion_audience: assertion_audience?,
         session_length: session_length?,
         session_idle: session_idle?,
+        restore: restore?,
         audit_kept: audit_kept?,
     })
 }
@@ -265,26 +272,6 @@ fn in_words(seconds: u64) -> String {
         s if s % 3_600 == 0 => format!("{}h", s / 3_600),
         s if s % 60 == 0 => format!("{}m", s / 60),
         s => format!("{s}s"),
-    }
-}
-
-fn refuse_what_is_not_built(reader: &mut Reader<'_>) {
-    let refused: Vec<&'static Setting> = super::table::SETTINGS
-        .iter()
-        .filter(|setting| setting.later.is_some() && reader.set(setting.name).is_some())
-        // `LOCAL_LDAP_LOGIN=false` says of what is not there that it should not be there.
-        .filter(|setting| {
-            let off = matches!(setting.kind, Kind::Flag) && setting.default == super::table::Preset::Text("false");
-            !off || reader.text(setting.name).and_then(words::flag) != Some(false)
-        })
-        .collect();
-    for setting in refused {
-        let feature = setting.later.unwrap_or_default();
-        reader.wrong(
-            setting.name,
-            format!("{feature} is not built in this version"),
-            "nothing: take the setting out",
-        );
     }
 }
 

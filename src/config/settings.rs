@@ -14,6 +14,7 @@ use crate::seal::SecretKey;
 
 /// The whole configuration of a gateway that serves.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Settings {
     /// Where requests go.
     pub upstream: Upstream,
@@ -81,6 +82,8 @@ pub struct Settings {
     pub session_length: Duration,
     /// How long a session lives without a request.
     pub session_idle: Option<Duration>,
+    /// Whether a one-time link lets somebody in.
+    pub restore: bool,
     /// How long the audit log is kept.
     pub audit_kept: Duration,
 }

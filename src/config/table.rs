@@ -24,8 +24,6 @@ pub struct Setting {
     pub help: &'static str,
     /// A value to show in the annotated example, where the default is not one.
     pub example: &'static str,
-    /// The feature it belongs to, while that is not built: setting it is an error.
-    pub later: Option<&'static str>,
     /// Whether a changed value is taken up while the gateway runs; otherwise at the next start.
     pub live: bool,
     /// Whether "set, but to nothing" means something. Elsewhere empty is unset.
@@ -137,7 +135,6 @@ impl Setting {
             group,
             help,
             example: "",
-            later: None,
             live: false,
             empty_counts: false,
         }
@@ -155,11 +152,6 @@ impl Setting {
 
     const fn example(mut self, example: &'static str) -> Self {
         self.example = example;
-        self
-    }
-
-    const fn later(mut self, feature: &'static str) -> Self {
-        self.later = Some(feature);
         self
     }
 
@@ -290,8 +282,7 @@ pub static SETTINGS: &[Setting] = &[
         "Minutes without a request after which a session ends.")
         .example("120"),
     Setting::new("LOCAL_RESTORE", Sessions, Flag, Is("false"),
-        "`true`: one sign-in without SSO through a one-time link on standard error, to repair a broken set-up.")
-        .later("the one-time link"),
+        "`true`: one sign-in without SSO through a one-time link on standard error, to repair a broken set-up. It is good for 15 minutes; once it was used, there is no other until the gateway was started without this."),
 
     Setting::new("VESTIBULE_AUDIT_DAYS", Storage, Count, Is("400"),
         "Days for which the audit log is kept in the database."),

@@ -106,22 +106,6 @@ fn what_is_needed_is_named_when_it_is_missing() {
 }
 
 #[test]
-fn what_is_not_built_is_refused_with_a_clear_sentence() {
-    for setting in SETTINGS.iter().filter(|setting| setting.later.is_some()) {
-        for text in ["true", "x", "5"] {
-            assert!(
-                refused_for(setting.name, &[(setting.name, text)]).contains("not built in this version"),
-                "{} {text}",
-                setting.name
-            );
-        }
-        // Saying that something should not be there is true already.
-        let off = setting.default == Preset::Text("false");
-        assert_eq!(read_with(&[(setting.name, "false")]).is_ok(), off, "{}", setting.name);
-    }
-}
-
-#[test]
 fn every_problem_is_told_at_once() {
     let Err(problems) = read(&[
         ("VESTIBULE_UPSTREAM", "https://u:canary@app/x"),
@@ -136,7 +120,7 @@ fn every_problem_is_told_at_once() {
         ("VESTIBULE_DATABASE_URL", "postgres://u:canary@h/d?sslmode=require"),
         ("VESTIBULE_PUBLIC_PATHS", "/*,/ok,/a%2f"),
         ("SESSION_LENGTH", "forever"),
-        ("LOCAL_RESTORE", "true"),
+        ("LOCAL_RESTORE", "perhaps"),
         ("VESTIBULE_THREADS", "0"),
     ]) else {
         panic!("that was taken");
@@ -240,9 +224,7 @@ fn the_table_is_sound() {
             assert!(names.insert(*name), "{name}");
         }
         assert!(setting.help.ends_with('.'), "{}", setting.name);
-        if let Preset::Text(text) = setting.default
-            && setting.later.is_none()
-        {
+        if let Preset::Text(text) = setting.default {
             with(&[(setting.name, text)]);
         }
     }

@@ -10,12 +10,14 @@ mod again;
 mod arrivals;
 mod audit;
 mod groups;
+mod guesses;
 mod invitation_list;
 mod invitations;
 mod names;
 mod pages;
 mod people;
 mod relink;
+mod restore;
 pub mod rules;
 mod teams;
 #[cfg(test)]
@@ -26,6 +28,7 @@ pub use self::admit::{admit, turn_away};
 pub use self::again::look_again;
 pub use self::arrivals::{RefusedArrival, approve, dismiss, refused};
 pub use self::audit::{AuditEntry, AuditQuery, audit};
+pub use self::guesses::{Guess, forget_guesses, give_guess_back, guesses, take_guess};
 pub use self::invitation_list::{Fate, PlannedLine, plan_invitations};
 pub use self::invitations::{Invitation, invite, withdraw};
 pub use self::pages::{Cursor, Page};
@@ -34,6 +37,7 @@ pub use self::people::{
     link, list, one_admin_only, people, person, remove, set_role, unlink,
 };
 pub use self::relink::{RelinkBy, RelinkFate, RelinkLine, forget_relinks, relink};
+pub use self::restore::{Link, no_restore_link, opens, restore, restore_link};
 pub use self::rules::{Action, Relation, may};
 pub use self::teams::{
     LinkedGroup, Member, Team, TeamView, create_team, delete_team, follow_group, remove_member, rename_team,

@@ -48,6 +48,8 @@ pub enum Step {
     Callback,
     /// The logout paths.
     Logout,
+    /// The one-time link.
+    Restore,
 }
 
 impl Control {
@@ -84,6 +86,7 @@ impl Control {
                 Step::Login => sign_in.login(visit, now).await,
                 Step::Callback => sign_in.callback(visit, now).await,
                 Step::Logout => sign_in.logout(visit, now).await,
+                Step::Restore => sign_in.restore(visit, now).await,
             }
         })
         .await

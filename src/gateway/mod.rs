@@ -87,6 +87,8 @@ pub struct Shared {
     cookie_deletions: Vec<String>,
     callback_path: String,
     logout_path: Option<String>,
+    /// Whether there is a one-time link.
+    restore: bool,
     way: Way,
     upstream_host: HeaderValue,
     upstream_timeout: Duration,
@@ -154,6 +156,7 @@ impl Shared {
             cookie_deletions,
             callback_path: settings.callback_path.clone(),
             logout_path: settings.logout_path.clone(),
+            restore: settings.restore,
             way: Way::new(&settings.upstream, settings.ca_file.as_deref())?,
             upstream_host: host_value(settings.upstream.host()),
             upstream_timeout: settings.upstream.timeout,

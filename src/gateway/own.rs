@@ -17,7 +17,7 @@ use super::request::{Asker, SEC_FETCH_DEST, StrictRequest};
 use super::respond::{self, Cause};
 use super::{Asking, Shared};
 use crate::clock::UnixTime;
-use crate::sign_in::Visit;
+use crate::sign_in::{RESTORE_PATH, Visit};
 
 /// Where the app's developers find the keys; answered for any Host and without a session.
 pub const JWKS_PATH: &str = "/.vestibule/jwks.json";
@@ -65,6 +65,8 @@ pub async fn answer(
         Step::Callback
     } else if path == LOGOUT_PATH || shared.logout_path.as_deref() == Some(path) {
         Step::Logout
+    } else if shared.restore && path == RESTORE_PATH {
+        Step::Restore
     } else if path == WHOAMI_PATH {
         return if reads {
             whoami(&request, shared, now).await

@@ -119,6 +119,7 @@ fn rules_differ(old: &EntryRules, new: &EntryRules) -> bool {
 }
 
 /// Names the settings that differ and cannot be taken over. Taken apart field by field, so that a new one is thought of.
+#[expect(clippy::too_many_lines, reason = "a line a setting")]
 fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let Settings {
         upstream,
@@ -154,6 +155,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         assertion_audience,
         session_length,
         session_idle,
+        restore,
         audit_kept,
     } = new;
     let changes = [
@@ -203,6 +205,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ),
         ("SESSION_LENGTH", old.session_length != *session_length),
         ("VESTIBULE_SESSION_IDLE", old.session_idle != *session_idle),
+        ("LOCAL_RESTORE", old.restore != *restore),
         ("VESTIBULE_AUDIT_DAYS", old.audit_kept != *audit_kept),
     ];
     let mut names: Vec<_> = changes

@@ -41,6 +41,21 @@ pub struct Message<'a> {
     pub request_id: Option<&'a str>,
 }
 
+/// A question with one button.
+#[derive(Clone, Debug)]
+pub struct Confirm<'a> {
+    /// The heading.
+    pub title: &'a str,
+    /// Paragraphs; text, escaped by the page.
+    pub text: &'a [&'a str],
+    /// Our own path, where it goes.
+    pub action: &'a str,
+    /// Go with it, unseen.
+    pub fields: &'a [(String, String)],
+    /// What the button says.
+    pub button: &'a str,
+}
+
 /// The form of name and password.
 #[derive(Clone, Debug)]
 pub struct SignInForm<'a> {
@@ -98,6 +113,21 @@ impl Pages {
         finished(StatusCode::OK, &page, FORM_WITH_SCRIPT)
     }
 
+    /// A page with one button, which posts `fields` to `action`.
+    #[must_use]
+    pub fn confirm(&self, confirm: &Confirm<'_>) -> Response<Bytes> {
+        let page = ConfirmPage {
+            assets: self.assets,
+            instance: &self.instance,
+            title: confirm.title,
+            text: confirm.text,
+            action: confirm.action,
+            fields: confirm.fields,
+            button: confirm.button,
+        };
+        finished(StatusCode::OK, &page, FORM)
+    }
+
     /// A page with the form of name and password.
     #[must_use]
     pub fn sign_in(&self, form: &SignInForm<'_>) -> Response<Bytes> {
@@ -131,6 +161,18 @@ struct MessagePage<'a> {
     text: &'a [&'a str],
     links: &'a [(&'a str, &'a str)],
     request_id: Option<&'a str>,
+}
+
+#[derive(Template)]
+#[template(path = "confirm.html")]
+struct ConfirmPage<'a> {
+    assets: &'a Assets,
+    instance: &'a str,
+    title: &'a str,
+    text: &'a [&'a str],
+    action: &'a str,
+    fields: &'a [(String, String)],
+    button: &'a str,
 }
 
 #[derive(Template)]

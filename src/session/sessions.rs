@@ -30,6 +30,8 @@ const REPLACED: i64 = 30;
 const PATIENCE_WITH_STORE: i64 = 60;
 /// More groups than this (bytes of JSON) serve nobody: an assertion holds 6 kB.
 const LONGEST_GROUPS: usize = 16 * 1024;
+/// The longest session by a one-time link.
+const RESTORED: i64 = 3_600;
 /// Characters of a `User-Agent` that are kept.
 const LONGEST_USER_AGENT: usize = 256;
 const ID_TOKEN: &str = "id token";
@@ -348,7 +350,10 @@ impl Sessions {
             token_hash: hash.to_vec(),
             user: new.user,
             created: now,
-            expires: now.plus(seconds(self.rules.length)),
+            expires: now.plus(match new.method {
+                "restore" => seconds(self.rules.length).min(RESTORED),
+                _ => seconds(self.rules.length),
+            }),
             last_seen: now,
             method: new.method.to_owned(),
             issuer: new.issuer,

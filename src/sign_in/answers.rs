@@ -12,7 +12,7 @@ use super::oidc::Failure;
 use super::provision::address;
 use super::return_to::{LOGIN_PATH, login_location};
 use crate::directory::{Arrival, GroupsUnreadable, Refused};
-use crate::pages::{Message, Pages, SignInForm};
+use crate::pages::{Confirm, Message, Pages, SignInForm};
 use crate::telemetry::{SignInOutcome, metrics};
 
 /// Seconds until it is worth trying again.
@@ -136,6 +136,47 @@ impl Answers {
         if let Notice::TooMany(seconds) = notice {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
+        response
+    }
+
+    /// The one-time link's button.
+    pub(super) fn restore(&self, action: &str, fields: &[(String, String)]) -> Response<Bytes> {
+        self.pages.confirm(&Confirm {
+            title: "Sign in to repair",
+            text: &[
+                "This link signs you in as an administrator for one hour, without single sign-on or directory. It works once.",
+                "When the set-up works again, start the gateway without LOCAL_RESTORE.",
+            ],
+            action,
+            fields,
+            button: "Sign in",
+        })
+    }
+
+    /// The one-time link is none, or no more.
+    pub(super) fn link_gone(&self, visit: &Visit) -> Response<Bytes> {
+        self.page(
+            StatusCode::FORBIDDEN,
+            "This link does not work",
+            &[
+                "It was used, is older than fifteen minutes, or is not the one that was written last.",
+                "The gateway says on its standard error how to get another.",
+            ],
+            &[("Sign in", LOGIN_PATH)],
+            visit,
+        )
+    }
+
+    /// Too many links that were none.
+    pub(super) fn too_many_links(&self, seconds: i64, visit: &Visit) -> Response<Bytes> {
+        let mut response = self.page(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many tries",
+            &["Please try again in some minutes."],
+            &[],
+            visit,
+        );
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         response
     }
 

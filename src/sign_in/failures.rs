@@ -1,16 +1,22 @@
 //! Wrong passwords, counted: guessing is slowed and stopped before the directory's own locking starts, so that a stranger
 //! can't lock people out of the whole company.
 //!
-//! A try takes its place before the password is looked at, so that many at once are not more than are allowed. Names that
-//! nobody has are counted like people, in a room of their own that made-up names can fill without harm.
+//! A try takes its place before the password is looked at, so that many at once are not more than are allowed. People's
+//! places are the store's, which several processes share: a row for each wrong password, at most as many as are allowed, so
+//! that who goes on guessing writes nothing more. An address has a piece of ten places for each row: guesses at made-up names
+//! write one in ten times, one at a time. Names that nobody has are counted in memory only, in a room of their own that
+//! made-up names can fill without harm. In front of all of it stands this process's memory.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Semaphore;
 
 use crate::clock::UnixTime;
+use crate::directory::{self, Guess};
 use crate::seal;
+use crate::store::{Store, StoreError};
 
 /// How long a wrong password counts, in seconds.
 pub(super) const WINDOW: i64 = 15 * 60;
@@ -18,6 +24,8 @@ pub(super) const WINDOW: i64 = 15 * 60;
 const MOST_PEOPLE: usize = 100_000;
 const MOST_NAMES: usize = 10_000;
 const MOST_ADDRESSES: usize = 50_000;
+/// Rows of one address.
+const PIECES: usize = 5;
 
 /// Whose wrong passwords are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,41 +41,132 @@ pub(super) enum Whose<'a> {
 /// Counts wrong passwords.
 #[derive(Debug)]
 pub(super) struct Failures {
+    /// None: nobody else counts.
+    store: Option<Store>,
     per_person: usize,
     per_address: usize,
     people: Mutex<Room>,
     names: Mutex<Room>,
     addresses: Mutex<Room>,
+    /// One address is written down at a time.
+    writing: Arc<Semaphore>,
 }
 
 /// Too many; seconds until it is worth trying again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooMany(pub(super) i64);
 
+/// A place, or why there is none.
+pub(super) type Try<'a> = Result<Place<'a>, TooMany>;
+
 impl Failures {
-    pub(super) fn new(per_person: usize, per_address: usize) -> Self {
+    pub(super) fn new(store: Option<Store>, per_person: usize, per_address: usize) -> Self {
         Self {
+            store,
             per_person,
             per_address,
             people: Mutex::new(Room::new(MOST_PEOPLE)),
             names: Mutex::new(Room::new(MOST_NAMES)),
             addresses: Mutex::new(Room::new(MOST_ADDRESSES)),
+            writing: Arc::new(Semaphore::new(1)),
         }
     }
 
     /// Takes a place for a try from an address.
-    pub(super) fn at_address(&self, client: IpAddr, now: UnixTime) -> Result<Place<'_>, TooMany> {
-        take(&self.addresses, address(client), self.per_address, now)
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub(super) async fn at_address(&self, client: IpAddr, now: UnixTime) -> Result<Try<'_>, StoreError> {
+        let key = address(client);
+        let place = match self.take(&self.addresses, key, self.per_address, now) {
+            Ok(place) => place,
+            Err(error) => return Ok(Err(error)),
+        };
+        if let Some(store) = &self.store {
+            let since = directory::guesses(store, &key, WINDOW, now).await?;
+            if since.len() >= self.pieces() {
+                let all = since.iter().flat_map(|at| vec![*at; self.piece()]).collect();
+                return Ok(Err(full(&self.addresses, key, all, now)));
+            }
+        }
+        Ok(Ok(place))
     }
 
     /// Takes a place for a try at somebody.
-    pub(super) fn at(&self, whose: Whose<'_>, now: UnixTime) -> Result<Place<'_>, TooMany> {
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub(super) async fn at(&self, whose: Whose<'_>, now: UnixTime) -> Result<Try<'_>, StoreError> {
         let (room, key) = match whose {
             Whose::Person(subject) => (&self.people, key(&["person", subject])),
             Whose::Device(subject, device) => (&self.people, key(&["device", subject, device])),
             Whose::Name(name) => (&self.names, key(&["name", name])),
         };
-        take(room, key, self.per_person, now)
+        let mut place = match self.take(room, key, self.per_person, now) {
+            Ok(place) => place,
+            Err(error) => return Ok(Err(error)),
+        };
+        if let (Some(store), Whose::Person(_) | Whose::Device(..)) = (&self.store, whose) {
+            match directory::take_guess(store, &key, self.per_person, WINDOW, now).await? {
+                Guess::Place(number) => place.stored = Some(number),
+                // Other processes, or this one before it was started anew.
+                Guess::TooMany(since) => return Ok(Err(full(room, key, since, now))),
+            }
+        }
+        Ok(Ok(place))
+    }
+
+    /// How many wrong passwords of an address are one row, and how many rows are too many.
+    fn piece(&self) -> usize {
+        (self.per_address / PIECES).max(1)
+    }
+
+    fn pieces(&self) -> usize {
+        self.per_address.div_ceil(self.piece())
+    }
+
+    fn take<'a>(&'a self, room: &'a Mutex<Room>, key: Key, limit: usize, now: UnixTime) -> Try<'a> {
+        let mut locked = lock(room);
+        if !locked.places.contains_key(&key) {
+            locked.make_room(now);
+        }
+        let tries = locked.places.entry(key).or_default();
+        tries.times.retain(|time| now.since(*time) < WINDOW);
+        if tries.times.len() >= limit {
+            return Err(wait(&tries.times, now));
+        }
+        tries.times.push(now);
+        drop(locked);
+        Ok(Place {
+            failures: self,
+            room,
+            key,
+            at: now,
+            settled: false,
+            stored: None,
+        })
+    }
+
+    /// An address was wrong once more: every so often all processes are told.
+    fn wrong_from_address(&self, key: Key, now: UnixTime) {
+        let due = {
+            let mut locked = lock(&self.addresses);
+            locked.places.get_mut(&key).is_some_and(|tries| {
+                tries.kept += 1;
+                tries.kept.is_multiple_of(self.piece())
+            })
+        };
+        let (true, Some(store), Ok(turn)) = (due, self.store.clone(), Arc::clone(&self.writing).try_acquire_owned())
+        else {
+            return;
+        };
+        let most = self.pieces();
+        tokio::spawn(async move {
+            if let Err(error) = directory::take_guess(&store, &key, most, WINDOW, now).await {
+                tracing::debug!(%error, "wrong passwords from an address were not written down");
+            }
+            drop(turn);
+        });
     }
 }
 
@@ -76,23 +175,33 @@ impl Failures {
 #[derive(Debug)]
 #[must_use = "a place that is not kept does not count"]
 pub(super) struct Place<'a> {
+    failures: &'a Failures,
     room: &'a Mutex<Room>,
     key: Key,
     at: UnixTime,
     settled: bool,
+    /// Its number in the store.
+    stored: Option<i64>,
 }
 
 impl Place<'_> {
     /// It was a wrong password.
     pub(super) fn keep(mut self) {
         self.settled = true;
+        if std::ptr::eq(self.room, &raw const self.failures.addresses) {
+            self.failures.wrong_from_address(self.key, self.at);
+        }
     }
 
     /// It was the right one: those before are forgotten.
-    pub(super) fn forget(mut self) {
+    pub(super) async fn forget(mut self) {
         self.settled = true;
-        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
-        room.places.remove(&self.key);
+        lock(self.room).places.remove(&self.key);
+        if let (Some(store), Some(_)) = (&self.failures.store, self.stored)
+            && let Err(error) = directory::forget_guesses(store, &self.key).await
+        {
+            tracing::debug!(%error, "wrong passwords were not forgotten");
+        }
     }
 }
 
@@ -101,14 +210,25 @@ impl Drop for Place<'_> {
         if self.settled {
             return;
         }
-        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(times) = room.places.get_mut(&self.key) {
-            if let Some(place) = times.iter().rposition(|time| *time == self.at) {
-                times.remove(place);
+        {
+            let mut room = lock(self.room);
+            if let Some(tries) = room.places.get_mut(&self.key) {
+                if let Some(place) = tries.times.iter().rposition(|time| *time == self.at) {
+                    tries.times.remove(place);
+                }
+                if tries.times.is_empty() {
+                    room.places.remove(&self.key);
+                }
             }
-            if times.is_empty() {
-                room.places.remove(&self.key);
-            }
+        }
+        let runtime = tokio::runtime::Handle::try_current();
+        if let (Some(store), Some(number), Ok(runtime)) = (self.failures.store.clone(), self.stored, runtime) {
+            let (key, at) = (self.key, self.at);
+            runtime.spawn(async move {
+                if let Err(error) = directory::give_guess_back(&store, &key, number, at).await {
+                    tracing::debug!(%error, "a try that was no wrong password counts for a while");
+                }
+            });
         }
     }
 }
@@ -118,8 +238,15 @@ type Key = [u8; 32];
 #[derive(Debug)]
 struct Room {
     most: usize,
+    places: HashMap<Key, Tries>,
+}
+
+#[derive(Debug, Default)]
+struct Tries {
     /// When, the oldest first.
-    places: HashMap<Key, Vec<UnixTime>>,
+    times: Vec<UnixTime>,
+    /// How many were kept.
+    kept: usize,
 }
 
 impl Room {
@@ -135,48 +262,50 @@ impl Room {
         if self.places.len() < self.most {
             return;
         }
-        let counts = |times: &Vec<UnixTime>| times.last().copied().filter(|last| now.since(*last) < WINDOW);
-        self.places.retain(|_, times| counts(times).is_some());
+        let counts = |tries: &Tries| tries.times.last().is_some_and(|last| now.since(*last) < WINDOW);
+        self.places.retain(|_, tries| counts(tries));
         if self.places.len() < self.most {
             return;
         }
         // A tenth at once, so that a flood does not sort for each of its names.
-        let mut ages: Vec<UnixTime> = self.places.values().filter_map(|times| times.last().copied()).collect();
+        let mut ages: Vec<UnixTime> = self
+            .places
+            .values()
+            .filter_map(|tries| tries.times.last().copied())
+            .collect();
         ages.sort();
         let Some(limit) = ages.get(self.most / 10).copied() else {
             return;
         };
         self.places
-            .retain(|_, times| times.last().is_some_and(|last| *last > limit));
+            .retain(|_, tries| tries.times.last().is_some_and(|last| *last > limit));
         if self.places.len() >= self.most {
             self.places.clear();
         }
     }
 }
 
-fn take(room: &Mutex<Room>, key: Key, limit: usize, now: UnixTime) -> Result<Place<'_>, TooMany> {
-    let mut locked = room.lock().unwrap_or_else(PoisonError::into_inner);
-    if !locked.places.contains_key(&key) {
-        locked.make_room(now);
+/// The store says that there are too many: memory knows it from now on, and the store is not asked again.
+fn full(room: &Mutex<Room>, key: Key, since: Vec<UnixTime>, now: UnixTime) -> TooMany {
+    let error = wait(&since, now);
+    let mut locked = lock(room);
+    let tries = locked.places.entry(key).or_default();
+    if tries.times.len() < since.len() {
+        tries.times = since;
+        tries.times.sort();
     }
-    let times = match locked.places.entry(key) {
-        Entry::Occupied(times) => times.into_mut(),
-        Entry::Vacant(place) => place.insert(Vec::new()),
-    };
-    times.retain(|time| now.since(*time) < WINDOW);
-    if times.len() >= limit {
-        // The oldest goes first.
-        let oldest = times.iter().min().copied().unwrap_or(now);
-        return Err(TooMany((WINDOW - now.since(oldest)).clamp(1, WINDOW)));
-    }
-    times.push(now);
-    drop(locked);
-    Ok(Place {
-        room,
-        key,
-        at: now,
-        settled: false,
-    })
+    error
+}
+
+/// The oldest goes first.
+fn wait(times: &[UnixTime], now: UnixTime) -> TooMany {
+    let oldest = times.iter().min().copied().unwrap_or(now);
+    TooMany((WINDOW - now.since(oldest)).clamp(1, WINDOW))
+}
+
+/// Nothing here is left half done when a holder panics.
+fn lock(room: &Mutex<Room>) -> MutexGuard<'_, Room> {
+    room.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn key(parts: &[&str]) -> Key {
@@ -200,71 +329,174 @@ fn address(client: IpAddr) -> Key {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{Failures, MOST_NAMES, Place, TooMany, WINDOW, Whose};
     use crate::clock::UnixTime;
+    use crate::store::testing::places;
 
     const NOW: UnixTime = UnixTime(1_800_000_000);
 
-    fn wrong(failures: &Failures, whose: Whose<'_>, now: UnixTime) -> Result<(), TooMany> {
-        failures.at(whose, now).map(Place::keep)
+    async fn wrong(failures: &Failures, whose: Whose<'_>, now: UnixTime) -> Result<(), TooMany> {
+        failures.at(whose, now).await.unwrap().map(Place::keep)
     }
 
-    #[test]
-    fn after_so_many_wrong_passwords_nobody_tries_until_the_oldest_is_over() {
-        let failures = Failures::new(3, 100);
+    #[tokio::test]
+    async fn after_so_many_wrong_passwords_nobody_tries_until_the_oldest_is_over() {
+        let failures = Failures::new(None, 3, 100);
         let bob = Whose::Person("entryUUID:b");
         for second in 0..3 {
-            assert_eq!(wrong(&failures, bob, NOW.plus(second)), Ok(()));
+            assert_eq!(wrong(&failures, bob, NOW.plus(second)).await, Ok(()));
         }
-        assert_eq!(wrong(&failures, bob, NOW.plus(10)), Err(TooMany(WINDOW - 10)));
-        assert_eq!(wrong(&failures, Whose::Person("entryUUID:c"), NOW.plus(10)), Ok(()));
-        assert_eq!(wrong(&failures, bob, NOW.plus(WINDOW)), Ok(()));
-        assert!(wrong(&failures, bob, NOW.plus(WINDOW)).is_err());
+        assert_eq!(wrong(&failures, bob, NOW.plus(10)).await, Err(TooMany(WINDOW - 10)));
+        assert_eq!(
+            wrong(&failures, Whose::Person("entryUUID:c"), NOW.plus(10)).await,
+            Ok(())
+        );
+        assert_eq!(wrong(&failures, bob, NOW.plus(WINDOW)).await, Ok(()));
+        assert!(wrong(&failures, bob, NOW.plus(WINDOW)).await.is_err());
     }
 
-    #[test]
-    fn tries_under_way_count_and_what_was_no_wrong_password_does_not() {
-        let failures = Failures::new(2, 100);
+    #[tokio::test]
+    async fn tries_under_way_count_and_what_was_no_wrong_password_does_not() {
+        let failures = Failures::new(None, 2, 100);
         let bob = Whose::Person("b");
-        let (first, second) = (failures.at(bob, NOW).unwrap(), failures.at(bob, NOW).unwrap());
-        assert!(failures.at(bob, NOW).is_err());
+        let (first, second) = (
+            failures.at(bob, NOW).await.unwrap().unwrap(),
+            failures.at(bob, NOW).await.unwrap().unwrap(),
+        );
+        assert!(failures.at(bob, NOW).await.unwrap().is_err());
         drop(first);
-        let third = failures.at(bob, NOW).unwrap();
-        assert!(failures.at(bob, NOW).is_err());
-        third.forget();
+        let third = failures.at(bob, NOW).await.unwrap().unwrap();
+        assert!(failures.at(bob, NOW).await.unwrap().is_err());
+        third.forget().await;
         second.keep();
-        assert!(failures.at(bob, NOW).is_ok());
+        assert!(failures.at(bob, NOW).await.unwrap().is_ok());
     }
 
-    #[test]
-    fn a_known_browser_has_a_count_of_its_own() {
-        let failures = Failures::new(1, 100);
-        assert_eq!(wrong(&failures, Whose::Person("b"), NOW), Ok(()));
-        assert!(wrong(&failures, Whose::Person("b"), NOW).is_err());
-        assert_eq!(wrong(&failures, Whose::Device("b", "1"), NOW), Ok(()));
-        assert!(wrong(&failures, Whose::Device("b", "1"), NOW).is_err());
+    #[tokio::test]
+    async fn a_known_browser_has_a_count_of_its_own() {
+        let failures = Failures::new(None, 1, 100);
+        assert_eq!(wrong(&failures, Whose::Person("b"), NOW).await, Ok(()));
+        assert!(wrong(&failures, Whose::Person("b"), NOW).await.is_err());
+        assert_eq!(wrong(&failures, Whose::Device("b", "1"), NOW).await, Ok(()));
+        assert!(wrong(&failures, Whose::Device("b", "1"), NOW).await.is_err());
     }
 
-    #[test]
-    fn addresses_are_counted_and_ipv6_by_its_network() {
-        let failures = Failures::new(100, 1);
-        let from = |text: &str| failures.at_address(text.parse().unwrap(), NOW).map(Place::keep);
-        assert_eq!(from("192.0.2.1"), Ok(()));
-        assert!(from("::ffff:192.0.2.1").is_err());
-        assert_eq!(from("192.0.2.2"), Ok(()));
-        assert_eq!(from("2001:db8:0:1::1"), Ok(()));
-        assert!(from("2001:db8:0:1:ffff::2").is_err());
-        assert_eq!(from("2001:db8:0:2::1"), Ok(()));
+    #[tokio::test]
+    async fn addresses_are_counted_and_ipv6_by_its_network() {
+        let failures = Failures::new(None, 100, 1);
+        let from = async |text: &str| {
+            let tried = failures.at_address(text.parse().unwrap(), NOW).await.unwrap();
+            tried.map(Place::keep)
+        };
+        assert_eq!(from("192.0.2.1").await, Ok(()));
+        assert!(from("::ffff:192.0.2.1").await.is_err());
+        assert_eq!(from("192.0.2.2").await, Ok(()));
+        assert_eq!(from("2001:db8:0:1::1").await, Ok(()));
+        assert!(from("2001:db8:0:1:ffff::2").await.is_err());
+        assert_eq!(from("2001:db8:0:2::1").await, Ok(()));
     }
 
-    #[test]
-    fn made_up_names_fill_no_memory_and_forget_no_person() {
-        let failures = Failures::new(1, 100);
-        assert_eq!(wrong(&failures, Whose::Person("b"), NOW), Ok(()));
+    #[tokio::test]
+    async fn made_up_names_fill_no_memory_and_forget_no_person() {
+        let failures = Failures::new(None, 1, 100);
+        assert_eq!(wrong(&failures, Whose::Person("b"), NOW).await, Ok(()));
         for count in 0..(MOST_NAMES + 500) {
-            let _ = wrong(&failures, Whose::Name(&count.to_string()), NOW);
+            let _ = wrong(&failures, Whose::Name(&count.to_string()), NOW).await;
         }
         assert!(failures.names.lock().unwrap().places.len() <= MOST_NAMES);
-        assert!(wrong(&failures, Whose::Person("b"), NOW).is_err());
+        assert!(wrong(&failures, Whose::Person("b"), NOW).await.is_err());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_counted_is_kept_across_restarts_and_shared_by_all_processes() {
+        for place in places().await {
+            let of = async |person, address| Failures::new(Some(place.open().await), person, address);
+            let (one, other) = (of(3, 100).await, of(3, 100).await);
+            let bob = Whose::Person("b");
+            assert_eq!(wrong(&one, bob, NOW).await, Ok(()));
+            assert_eq!(wrong(&other, bob, NOW).await, Ok(()));
+            assert_eq!(wrong(&one, bob, NOW.plus(5)).await, Ok(()));
+            for failures in [&other, &of(3, 100).await, &one] {
+                assert_eq!(wrong(failures, bob, NOW.plus(10)).await, Err(TooMany(WINDOW - 10)));
+                assert_eq!(wrong(failures, Whose::Person("c"), NOW.plus(10)).await, Ok(()));
+            }
+            // By and by their time is over; then the right password forgets the rest for everybody.
+            let later = NOW.plus(WINDOW);
+            other.at(bob, later).await.unwrap().unwrap().forget().await;
+            let anew = of(3, 100).await;
+            for _ in 0..3 {
+                assert_eq!(wrong(&anew, bob, later).await, Ok(()));
+            }
+            assert!(wrong(&anew, bob, later).await.is_err());
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn many_at_once_in_several_processes_are_not_more_than_are_allowed() {
+        for place in places().await {
+            let mut processes = Vec::new();
+            for _ in 0..4 {
+                processes.push(Failures::new(Some(place.open().await), 5, 100));
+            }
+            let tries = processes
+                .iter()
+                .flat_map(|failures| (0..5).map(move |_| wrong(failures, Whose::Person("b"), NOW)));
+            let tries = futures_util::future::join_all(tries).await;
+            assert_eq!(tries.iter().filter(|tried| tried.is_ok()).count(), 5);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_address_is_known_to_other_processes_and_made_up_names_are_not_written_down() {
+        for place in places().await {
+            let of = async || Failures::new(Some(place.open().await), 5, 10);
+            let (one, other) = (of().await, of().await);
+            let client = "192.0.2.1".parse().unwrap();
+            for count in 0..10 {
+                one.at_address(client, NOW).await.unwrap().unwrap().keep();
+                wrong(&one, Whose::Name(&count.to_string()), NOW).await.unwrap();
+                // One is written at a time.
+                while one.writing.available_permits() == 0 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+            assert_eq!(
+                other.at_address(client, NOW.plus(1)).await.unwrap().map(drop),
+                Err(TooMany(WINDOW - 1))
+            );
+            let elsewhere = "192.0.2.2".parse().unwrap();
+            assert!(other.at_address(elsewhere, NOW).await.unwrap().is_ok());
+            let key = super::address(client);
+            let store = place.open().await;
+            let rows = crate::directory::guesses(&store, &key, WINDOW, NOW).await.unwrap();
+            assert_eq!(rows.len(), 5, "two wrong passwords a row");
+            let name = super::key(&["name", "1"]);
+            assert!(
+                crate::directory::guesses(&store, &name, WINDOW, NOW)
+                    .await
+                    .unwrap()
+                    .is_empty()
+            );
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_try_that_was_broken_off_is_given_back_in_the_store_too() {
+        let place = crate::store::testing::Place::sqlite();
+        let failures = Failures::new(Some(place.open().await), 1, 100);
+        drop(failures.at(Whose::Person("b"), NOW).await.unwrap().unwrap());
+        let anew = Failures::new(Some(place.open().await), 1, 100);
+        let mut tried = wrong(&anew, Whose::Person("b"), NOW.plus(1)).await;
+        for _ in 0..100 {
+            if tried.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let another = Failures::new(Some(place.open().await), 1, 100);
+            tried = wrong(&another, Whose::Person("b"), NOW.plus(1)).await;
+        }
+        panic!("it counts");
     }
 }

@@ -4,7 +4,7 @@
 //! response. Rooms inside: `login`, `password`, `callback` and `logout` (what happens on these paths), `oidc/` (the
 //! provider, one file a step), `ldap/` (the directory, likewise), `failures` and `device` (guessing is stopped), `recheck` (whether they
 //! are still there), `attempt` (the sealed cookie of a sign-in under way), `provision` (who gets in, as whom), `return_to`
-//! (where they go afterwards), `answers` (what people are told).
+//! (where they go afterwards), `restore` (the one-time link), `answers` (what people are told).
 
 mod answers;
 mod attempt;
@@ -19,6 +19,7 @@ pub mod oidc;
 mod password;
 mod provision;
 mod recheck;
+mod restore;
 pub mod return_to;
 
 use std::net::IpAddr;
@@ -35,6 +36,7 @@ use self::device::Devices;
 use self::failures::Failures;
 use self::ldap::Directory;
 use self::oidc::Provider;
+pub use self::restore::RESTORE_PATH;
 use self::return_to::OurPaths;
 use crate::clock::UnixTime;
 use crate::config::{EntryRules, PublicUrl, Settings};
@@ -116,6 +118,8 @@ pub enum CannotStart {
 pub struct SignIn {
     provider: Option<Provider>,
     ldap: Option<password::Ldap>,
+    /// Wrong links, where there is a link.
+    restore: Option<Failures>,
     devices: Devices,
     entry: Arc<ArcSwap<EntryRules>>,
     attempts: Attempts,
@@ -156,13 +160,14 @@ impl SignIn {
                 Ok(password::Ldap {
                     directory: Directory::new(ldap, settings)
                         .map_err(|error| CannotStart::CaFile(error.to_string()))?,
-                    failures: Failures::new(ldap.failures, ldap.failures_address),
+                    failures: Failures::new(Some(store.clone()), ldap.failures, ldap.failures_address),
                 })
             })
             .transpose()?;
         Ok(Self {
             provider,
             ldap,
+            restore: settings.restore.then(|| Failures::new(None, 1, restore::WRONG_LINKS)),
             devices: Devices::new(&settings.public, Arc::clone(&sealer)),
             entry,
             attempts: Attempts::new(&settings.public, Arc::clone(&sealer)),
@@ -205,6 +210,11 @@ impl SignIn {
     /// `GET|POST` on the redirect URI (OpenID Connect Core 1.0, section 3.1.2.5).
     pub async fn callback(&self, visit: Visit, now: UnixTime) -> Response<Bytes> {
         callback::answer(self, &visit, now).await
+    }
+
+    /// `GET|POST /.vestibule/restore`: the one-time link, where there is one.
+    pub async fn restore(&self, visit: Visit, now: UnixTime) -> Response<Bytes> {
+        restore::answer(self, &visit, now).await
     }
 
     /// `GET|POST /logout`: ends the session here and, where the provider supports it, there.

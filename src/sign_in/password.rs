@@ -20,6 +20,7 @@ use super::provision::{self, Way};
 use super::{SignIn, Visit};
 use crate::clock::UnixTime;
 use crate::directory;
+use crate::store::StoreError;
 use crate::telemetry::audit::{Event, Kind};
 use crate::telemetry::{SignInOutcome, metrics};
 
@@ -125,6 +126,10 @@ pub(super) async fn answer(sign_in: &SignIn, visit: &Visit, now: UnixTime) -> Re
             tokio::time::sleep_until(begun + FLOOR).await;
             return again(Notice::But(obstacle));
         }
+        Ok(Err(Refusal::StoreAway(error))) => {
+            metrics().sign_in(SignInOutcome::StoreFailed);
+            return sign_in.answers.store_away(&error, visit);
+        }
         Ok(Err(Refusal::NoId)) => {
             metrics().sign_in(SignInOutcome::Refused);
             let response = sign_in.answers.without_id(&attempt.return_to, visit);
@@ -203,11 +208,18 @@ enum Refusal {
     /// Their password, but the entry shows nothing by which it would be known again.
     NoId,
     Unusable(Unusable),
+    StoreAway(StoreError),
 }
 
 impl From<Unusable> for Refusal {
     fn from(error: Unusable) -> Self {
         Self::Unusable(error)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::StoreAway(error)
     }
 }
 
@@ -223,7 +235,7 @@ async fn attempted(
     knock: &Knock<'_>,
 ) -> Result<Recognised, Refusal> {
     let Knock { sign_in, visit, now } = *knock;
-    let from_address = match ldap.failures.at_address(visit.client, now) {
+    let from_address = match ldap.failures.at_address(visit.client, now).await? {
         Ok(place) => place,
         Err(error) => return Err(too_many(error, None, knock).await),
     };
@@ -235,7 +247,7 @@ async fn attempted(
             "nobody has this name"
         };
         from_address.keep();
-        match ldap.failures.at(Whose::Name(&folded(login)), now) {
+        match ldap.failures.at(Whose::Name(&folded(login)), now).await? {
             Ok(place) => place.keep(),
             Err(error) => return Err(too_many(error, None, knock).await),
         }
@@ -247,7 +259,7 @@ async fn attempted(
     let whose = device
         .as_deref()
         .map_or(Whose::Person(&whom), |device| Whose::Device(&whom, device));
-    let at_person = match ldap.failures.at(whose, now) {
+    let at_person = match ldap.failures.at(whose, now).await? {
         Ok(place) => place,
         Err(error) => {
             from_address.keep();
@@ -282,7 +294,7 @@ async fn judge(
         (verdict, _) => verdict,
     };
     match verdict {
-        Password::Right => at_person.forget(),
+        Password::Right => at_person.forget().await,
         Password::Wrong(reason) => {
             from_address.keep();
             at_person.keep();

@@ -134,6 +134,9 @@ impl Writing {
             .execute("DELETE FROM used_attempts WHERE until <= $1", &[now.0.into()])
             .await?;
         self.link
+            .execute("DELETE FROM failures WHERE at < $1", &[now.plus(-3600).0.into()])
+            .await?;
+        self.link
             .execute("DELETE FROM changes WHERE at < $1", &[now.plus(-3600).0.into()])
             .await?;
         Ok(expired + unused)

@@ -11,7 +11,7 @@ pub(super) const MIGRATING: Duration = Duration::from_mins(11);
 
 /// Each brings the database from the version that is its index to the next. Never changed once released: a new one is
 /// added behind.
-pub(super) const STEPS: &[&str] = &[FIRST, DEVICES, ACCESS, RECHECKS, RELINKS];
+pub(super) const STEPS: &[&str] = &[FIRST, DEVICES, ACCESS, RECHECKS, RELINKS, ONCE];
 
 /// Times are Unix seconds, truth is 0 or 1: the one type of number that both databases spell alike.
 const FIRST: &str = "
@@ -197,6 +197,23 @@ const RECHECKS: &str = "
 ALTER TABLE sessions ADD COLUMN vouched BIGINT;
 ALTER TABLE sessions ADD COLUMN recheck_at BIGINT;
 CREATE INDEX sessions_by_recheck ON sessions (method, recheck_at);
+";
+
+/// The one-time link, by its hash, and wrong passwords by a hash of whose they are.
+const ONCE: &str = "
+CREATE TABLE restore_link (
+    one BIGINT PRIMARY KEY,
+    token_hash {bytes} NOT NULL,
+    until BIGINT NOT NULL,
+    used BIGINT NOT NULL
+);
+CREATE TABLE failures (
+    whose {bytes} NOT NULL,
+    slot BIGINT NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (whose, slot)
+);
+CREATE INDEX failures_by_age ON failures (at);
 ";
 
 impl Store {

@@ -391,6 +391,7 @@ fn plain_settings(issuer: &str, app: SocketAddr, port: u16, folder: &std::path::
         },
         assertion_audience: format!("http://localhost:{port}"),
         session_length: Duration::from_hours(1),
+        restore: false,
         session_idle: None,
         audit_kept: Duration::from_hours(24),
     }

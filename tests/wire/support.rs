@@ -473,6 +473,7 @@ fn settings(app: SocketAddr, folder: &tempfile::TempDir) -> Settings {
         },
         assertion_audience: "http://app.test".into(),
         session_length: Duration::from_hours(1),
+        restore: false,
         session_idle: None,
         audit_kept: Duration::from_hours(24),
     }

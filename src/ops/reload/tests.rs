@@ -77,6 +77,7 @@ fn settings() -> Settings {
         },
         assertion_audience: "http://localhost:4180".into(),
         session_length: Duration::from_hours(24),
+        restore: false,
         session_idle: None,
         audit_kept: Duration::from_hours(24),
     }
