@@ -82,14 +82,14 @@ impl Gateway {
 
     fn ask(&self, method: &str, target: &str, host: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let headers: String = headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}\r\n"))
-            .collect();
+        let mut lines = String::new();
+        for (name, value) in headers {
+            lines.extend([name, ": ", value, "\r\n"]);
+        }
         write!(
             stream,
             "{method} {target} HTTP/1.1\r\nHost: {host}\r\nAccept: text/html\r\nConnection: close\r\nContent-Type: \
-             application/x-www-form-urlencoded\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+             application/x-www-form-urlencoded\r\nContent-Length: {}\r\n{lines}\r\n{body}",
             body.len()
         )
         .unwrap();
