@@ -1,6 +1,7 @@
 //! TLS, and several servers.
 
 use http::StatusCode;
+use vestibule::config::{LdapScheme, LdapServer};
 
 use crate::house::{House, ldaps, plain};
 use crate::slapd::{Slapd, free_port};
@@ -72,5 +73,15 @@ async fn a_server_that_was_restarted_fails_nobodys_sign_in() {
         slapd.run();
     }
     house.lets_in("ann", "ann's password").await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_of_this_machine_is_a_directory_too() {
+    let Some(slapd) = Slapd::start() else { return };
+    let scheme = LdapScheme::Ldapi(slapd.socket());
+    let house = House::at(vec![LdapServer { scheme }], None, |_| {}).await;
+    house.lets_in("bob", "bob's password").await;
+    house.turns_away("bob", "wrong", StatusCode::UNAUTHORIZED).await;
     house.close().await;
 }

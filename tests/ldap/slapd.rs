@@ -70,8 +70,10 @@ impl Slapd {
             .arg(path.join("slapd.conf"))
             .arg("-h")
             .arg(format!(
-                "ldap://127.0.0.1:{}/ ldaps://127.0.0.1:{}/",
-                self.port, self.tls_port
+                "ldap://127.0.0.1:{}/ ldaps://127.0.0.1:{}/ ldapi://{}/",
+                self.port,
+                self.tls_port,
+                self.socket().display().to_string().replace('/', "%2F")
             ))
             .stdout(Stdio::null())
             .spawn()
@@ -89,6 +91,10 @@ impl Slapd {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("ldapi")
     }
 
     pub fn ca(&self) -> PathBuf {
