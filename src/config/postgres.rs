@@ -57,6 +57,9 @@ pub(super) fn is_meant(text: &str) -> bool {
 /// Host, port and database of an address, and nothing that could be secret; None if it can't be read.
 pub(super) fn place(text: &str) -> Option<String> {
     let url = is_meant(text).then(|| Url::parse(text).ok())??;
+    if holds_an_at(&url) {
+        return None;
+    }
     // What should be a user and a password, but lacks the `@`, would stand where the host is expected.
     let host = host_of(&url)?;
     let database = parameter(&url, "dbname").unwrap_or_else(|| decoded(url.path().trim_start_matches('/')));
@@ -78,6 +81,10 @@ pub(super) fn read(text: &str, rules: &Rules<'_>) -> Result<Read, Wrong> {
         };
         (why, WRITE)
     })?;
+    if holds_an_at(&url) {
+        let why = "it holds an @ behind the host; in a password /, ? and @ are %2F, %3F and %40";
+        return Err((why.to_owned(), WRITE));
+    }
     if url.fragment().is_some() {
         return Err(("it holds a #; in a password that is %23".to_owned(), WRITE));
     }
@@ -148,6 +155,11 @@ const fn unverified_because(tls: PostgresTls) -> &'static str {
              the database"
         }
     }
+}
+
+/// What follows the host holds no bare `@`, unless a password before it was not percent-encoded: then it is told nowhere.
+fn holds_an_at(url: &Url) -> bool {
+    url.path().contains('@') || url.query().is_some_and(|query| query.contains('@'))
 }
 
 fn is_local(host: &str) -> bool {
@@ -266,6 +278,8 @@ mod tests {
             "postgres://u:canary@db/v?target_session_attrs=any",
             "postgres://u:canary@db/v?port=x",
             "postgres:canary",
+            "postgres://u:123/canary@db/v",
+            "postgres://u:9?canary@db/v",
         ] {
             let (wrong, write) = with(text, false).err().unwrap_or_else(|| panic!("{text} is taken"));
             assert!(
@@ -283,6 +297,7 @@ mod tests {
         assert_eq!(place("postgres://x/v?host=/run/pg&dbname=w").unwrap(), "/run/pg/w");
         assert_eq!(place("sqlite:/x"), None);
         assert_eq!(place("postgres:canary"), None);
+        assert_eq!(place("postgres://u:123/canary@db/v"), None);
     }
 
     #[test]

@@ -145,8 +145,8 @@ pub(super) async fn act(
             (set, done(&here, Said::MemberSet))
         }
         "take-out" => {
-            let version = Some(form.version()?);
-            let out = directory::remove_member(store, actor, id, form.text("who"), version, now).await;
+            // Nor does taking somebody out wait for who comes and goes by a group.
+            let out = directory::remove_member(store, actor, id, form.text("who"), None, now).await;
             (out, done(&here, Said::MemberOut))
         }
         "follow" => {

@@ -43,11 +43,18 @@ pub async fn admit(
     outcome
 }
 
+/// As one word of a POSIX shell: an operator copies it, and it came from a stranger.
+fn word(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// Writes a refusal down; where nobody added them, admins may approve them. Whoever is refused stays so if the store does
 /// not take it; the log has it then, and says that the store has not.
 pub async fn turn_away(store: &Store, refused: &Refused, arrival: &Arrival, door: &Actor, now: UnixTime) {
     let email = match &arrival.email {
-        ClaimedEmail::Verified(email) | ClaimedEmail::Unverified(email) => email.as_str(),
+        ClaimedEmail::Verified(email) | ClaimedEmail::Presumed(email) | ClaimedEmail::Unverified(email) => {
+            email.as_str()
+        }
         ClaimedEmail::Malformed | ClaimedEmail::Missing => "",
     };
     let mut event = Event::new(Kind::Refusal, door)
@@ -58,9 +65,12 @@ pub async fn turn_away(store: &Store, refused: &Refused, arrival: &Arrival, door
     if let Refused::EmailTaken = refused {
         // Whether they are the same person, only an admin can know.
         let remedy = format!(
-            "if it is the same person: vestibule users link {email} {:?} {:?}; if everybody moves to this issuer: \
-             vestibule users relink --from OLD-ISSUER --to {:?} --by email",
-            arrival.issuer, arrival.subject, arrival.issuer
+            "if it is the same person: vestibule users link {} {} {}; if everybody moves to this issuer: vestibule users \
+             relink --from OLD-ISSUER --to {} --by email",
+            word(email),
+            word(&arrival.issuer),
+            word(&arrival.subject),
+            word(&arrival.issuer)
         );
         event = event.detail("remedy", &remedy);
     }
@@ -70,7 +80,9 @@ pub async fn turn_away(store: &Store, refused: &Refused, arrival: &Arrival, door
             issuer: arrival.issuer.clone(),
             subject: arrival.subject.clone(),
             email: match &arrival.email {
-                ClaimedEmail::Verified(email) => Some((email.as_str().to_owned(), email.folded().to_owned())),
+                ClaimedEmail::Verified(email) | ClaimedEmail::Presumed(email) => {
+                    Some((email.as_str().to_owned(), email.folded().to_owned()))
+                }
                 _ => None,
             },
             username: names::username(arrival.username.as_deref()),
@@ -189,7 +201,7 @@ pub(super) fn check_domain(arrival: &Arrival, rules: &EntryRules) -> Result<(), 
 
 const fn usable_email(arrival: &Arrival) -> Result<&EmailAddress, Refused> {
     match &arrival.email {
-        ClaimedEmail::Verified(email) => Ok(email),
+        ClaimedEmail::Verified(email) | ClaimedEmail::Presumed(email) => Ok(email),
         ClaimedEmail::Unverified(_) => Err(Refused::EmailUnverified),
         ClaimedEmail::Malformed => Err(Refused::EmailMalformed),
         ClaimedEmail::Missing => Err(Refused::EmailMissing),
@@ -211,7 +223,8 @@ async fn welcome_back(
         return Err(Refused::NotInvited);
     }
     let mut user = before.clone();
-    if let (true, ClaimedEmail::Verified(email)) = (rules.email_needed, &arrival.email) {
+    if let (true, ClaimedEmail::Verified(email) | ClaimedEmail::Presumed(email)) = (rules.email_needed, &arrival.email)
+    {
         // Somebody else's, or an invitation's, is not taken: then the old one stays.
         if change.user_by_email(email.folded()).await?.is_none() {
             user.set_email(email);
@@ -338,7 +351,7 @@ fn new_account(email: Option<&EmailAddress>, rules: &EntryRules, now: UnixTime) 
 async fn username_for(change: &mut Change, user: &UserId, arrival: &Arrival) -> Result<(String, String), Refused> {
     // A user name is not proof of anything: the local part of an address serves, verified or not.
     let email = match &arrival.email {
-        ClaimedEmail::Verified(email) | ClaimedEmail::Unverified(email) => Some(email),
+        ClaimedEmail::Verified(email) | ClaimedEmail::Presumed(email) | ClaimedEmail::Unverified(email) => Some(email),
         ClaimedEmail::Malformed | ClaimedEmail::Missing => None,
     };
     let identity = (arrival.issuer.as_str(), arrival.subject.as_str());

@@ -4,15 +4,17 @@ use super::admit::{check_domain, check_groups};
 use super::{Actor, Arrival, Refused, Who, groups, names};
 use crate::clock::UnixTime;
 use crate::config::EntryRules;
+use crate::person::UserId;
 use crate::store::{ChangeKind, Store, UserRow};
 
-/// Judges a live session's person by the rules of entry as they are now. Names follow where a sign-in's would, and places in
+/// Judges the person of a live session, whose account is `of`, by the rules of entry as they are now. Names follow where a sign-in's would, and places in
 /// teams where the groups are others than before (`regrouped`).
 ///
 /// # Errors
 /// [`Refused`] says why they would not be let in now.
 pub async fn look_again(
     store: &Store,
+    of: &UserId,
     arrival: &Arrival,
     regrouped: bool,
     rules: &EntryRules,
@@ -25,7 +27,8 @@ pub async fn look_again(
         .await?
         .user_by_identity(&arrival.issuer, &arrival.subject)
         .await?;
-    let user = known.ok_or(Refused::NotInvited)?;
+    // By now it may be another account's.
+    let user = known.filter(|user| user.id == *of).ok_or(Refused::NotInvited)?;
     if user.deactivated {
         return Err(Refused::Deactivated);
     }
@@ -36,7 +39,8 @@ pub async fn look_again(
         return Ok(());
     }
     let mut change = store.change(now).await?;
-    let Some(before) = change.user_by_identity(&arrival.issuer, &arrival.subject).await? else {
+    let before = change.user_by_identity(&arrival.issuer, &arrival.subject).await?;
+    let Some(before) = before.filter(|user| user.id == *of) else {
         return Err(Refused::NotInvited);
     };
     let mut user = before.clone();

@@ -73,6 +73,9 @@ pub struct Arrival {
 pub enum ClaimedEmail {
     /// Well formed, and counts as verified by the settings.
     Verified(EmailAddress),
+    /// Well formed, and counts as verified because nobody denies it: good for all that an address is good for, but for
+    /// taking over an admin's account.
+    Presumed(EmailAddress),
     /// Well formed, does not count as verified.
     Unverified(EmailAddress),
     /// There, but no address.

@@ -426,7 +426,8 @@ pub async fn end_session(store: &Store, actor: &Actor, sid: &str, now: UnixTime)
     let outcome = async {
         let mut change = store.change(now).await?;
         let acting = Acting::read(&mut change, actor).await?;
-        let Some(user) = change.user_of_session(&plain(sid)).await? else {
+        let sid = &plain(sid);
+        let Some(user) = change.user_of_session(sid).await? else {
             acting.must_here(action)?;
             return Err(ChangeError::Gone);
         };
@@ -452,9 +453,7 @@ pub async fn end_sessions(store: &Store, actor: &Actor, who: &str, now: UnixTime
         let acting = Acting::read(&mut change, actor).await?;
         let user = visible(&mut change, &acting, action, who).await?;
         let ended = change.delete_sessions_of(&user.id).await?;
-        if ended == 0 {
-            return Ok(0);
-        }
+        // Also if the store has none: what some process may still have as live ends with it.
         change.publish(ChangeKind::UserEnded, user.id.as_str()).await?;
         let event = event_about(Kind::Revocation, actor, &user)
             .detail("how", "all sessions")

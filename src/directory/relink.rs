@@ -11,6 +11,8 @@
 //!   invitation; and it must be the account's address at the sign-in as well as at the decision.
 //! - The first who comes is it: the mark goes with that. It also ends after some days, so that people who have left do not
 //!   leave doors open for whoever gets their address next.
+//! - An admin's account is linked only where somebody says that the address was verified: not where nobody denied it, nor by a
+//!   directory, where people may be able to write it themselves. Then an admin links it by hand.
 //! - A deactivated account gets no mark and takes none up, and neither does one that has an identity at the new issuer by now.
 //! - The old identity goes in the same moment, with the sessions that began by it: an account is never reached by both.
 
@@ -24,7 +26,7 @@ use super::people::about_person;
 use super::rules::Action;
 use super::{Actor, Arrival, ChangeError, ClaimedEmail, Refused};
 use crate::clock::UnixTime;
-use crate::person::{EmailAddress, UserId};
+use crate::person::{EmailAddress, Role, UserId};
 use crate::store::{Change, ChangeKind, RelinkRow, Store, StoreError, UserRow};
 use crate::telemetry::audit::Kind;
 
@@ -202,6 +204,9 @@ async fn plan(change: &mut Change, from: &str, to: &str, by: &RelinkBy) -> Resul
                     RelinkFate::Stays("no e-mail address")
                 } else if elsewhere.is_some() && has_one.contains(&user.id) {
                     RelinkFate::Stays("has an identity there already")
+                } else if elsewhere.is_none() && there.iter().filter(|(_, other)| other.id == user.id).count() > 1 {
+                    // The new one was linked by hand.
+                    RelinkFate::Stays("has several identities there already")
                 } else {
                     RelinkFate::Waits
                 };
@@ -371,8 +376,10 @@ pub(super) async fn take_up(
     actor: &Actor,
     now: UnixTime,
 ) -> Result<Option<UserRow>, Refused> {
-    let ClaimedEmail::Verified(email) = &arrival.email else {
-        return Ok(None);
+    let (email, said) = match &arrival.email {
+        ClaimedEmail::Verified(email) => (email, true),
+        ClaimedEmail::Presumed(email) => (email, false),
+        ClaimedEmail::Unverified(_) | ClaimedEmail::Malformed | ClaimedEmail::Missing => return Ok(None),
     };
     let Some(mark) = change.relink(&arrival.issuer, email.folded()).await? else {
         return Ok(None);
@@ -386,8 +393,15 @@ pub(super) async fn take_up(
         return Err(Refused::Deactivated);
     }
     let identities = change.identities(&user.id).await?;
-    let has_one = identities.iter().any(|identity| identity.issuer == arrival.issuer);
-    if mark.from_issuer != arrival.issuer && has_one {
+    // One that was linked by hand since.
+    let there = identities
+        .iter()
+        .filter(|identity| identity.issuer == arrival.issuer)
+        .count();
+    if there > usize::from(mark.from_issuer == arrival.issuer) {
+        return Ok(None);
+    }
+    if user.role == Role::Admin && !said {
         return Ok(None);
     }
     let old = identities.iter().filter(|identity| identity.issuer == mark.from_issuer);

@@ -339,13 +339,17 @@ pub async fn remove_member(
     let outcome = async {
         let mut change = store.change(now).await?;
         let row = to_change(&mut change, actor, action, team, expected).await?;
-        let user = named(&mut change, who).await?;
+        // Whether there is such a person at all, and what they are called, is not a team admin's to learn.
+        let user = match named(&mut change, who).await {
+            Err(ChangeError::NoSuchPerson(_)) => return Err(ChangeError::NotInTeam(who.to_owned())),
+            found => found?,
+        };
         let reasons = change.membership(&row.id, &user.id).await?;
         let (by_hand, by_group): (Vec<_>, Vec<_>) = reasons.into_iter().partition(MemberRow::by_hand);
         let Some(reason) = by_hand.first() else {
             return Err(match by_group.first() {
                 Some(reason) => ChangeError::FromGroup(reason.group.clone()),
-                None => ChangeError::NotInTeam(user.called().to_owned()),
+                None => ChangeError::NotInTeam(who.to_owned()),
             });
         };
         change.delete_member(reason).await?;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::HeaderName;
 use http::{Method, Response, StatusCode};
 
 use super::host::Host;
@@ -16,6 +17,9 @@ use super::{Asking, Shared};
 use crate::clock::UnixTime;
 use crate::console::{Body, Visit};
 use crate::sign_in::return_to::{CONSOLE_PATH, login_location};
+
+/// On a request that the browser makes for a service worker, beside starting it (Service Workers, section 4.5).
+const SERVICE_WORKER_NAVIGATION_PRELOAD: HeaderName = HeaderName::from_static("service-worker-navigation-preload");
 
 /// Whether a path is the console's.
 pub fn is_console(path: &str) -> bool {
@@ -59,11 +63,11 @@ pub async fn answer(
     if !reads && *request.method() != Method::OPTIONS && request.begun_elsewhere(ours) {
         return Err(Cause::CrossSite);
     }
+    let headers = request.headers();
     if reads
-        && request
-            .headers()
-            .get(SEC_FETCH_DEST)
-            .is_some_and(|dest| dest != "document")
+        && (headers.get(SEC_FETCH_DEST).is_some_and(|dest| dest != "document")
+            // Asked for by a service worker of the app, which would read it.
+            || headers.contains_key(SERVICE_WORKER_NAVIGATION_PRELOAD))
     {
         return Err(Cause::NotOpened);
     }

@@ -57,6 +57,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
      base-uri 'none'",
 );
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const EMBEDDER_POLICY: HeaderName = HeaderName::from_static("cross-origin-embedder-policy");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 impl Pages {
@@ -89,6 +90,9 @@ pub fn finished(status: StatusCode, page: &impl Template) -> Response<Bytes> {
             (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
             (CONTENT_SECURITY_POLICY, POLICY),
             (OPENER_POLICY, HeaderValue::from_static("same-origin")),
+            // Two pages of one origin that both say `same-origin` stay together, and many apps say it: with this the console's
+            // is another policy than theirs.
+            (EMBEDDER_POLICY, HeaderValue::from_static("require-corp")),
             (RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
             (REFERRER_POLICY, HeaderValue::from_static("same-origin")),
             (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),

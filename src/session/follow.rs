@@ -198,30 +198,35 @@ impl Sessions {
 
     /// Ends what is over, here and in the store: a clock that steps back revives nothing that was once seen to be over.
     pub(super) async fn end_over(&self, now: UnixTime) -> Result<(), Unavailable> {
-        let mut over = self.registry.over(now, Instant::now());
+        let over = self.registry.over(now, Instant::now());
         for (sid, _) in &over {
             self.end_here(sid);
         }
+        let mut over: Vec<String> = over.into_iter().map(|(sid, _)| sid).collect();
         let SessionRules { idle, .. } = self.rules;
         let idlers = self.registry.pick(|life| life.is_idle(now, idle));
         if over.is_empty() && idlers.is_empty() {
             return Ok(());
         }
-        let mut writing = self.store.writing().await?;
+        let mut change = self.store.change(now).await?;
         for (sid, life) in idlers {
             // Another process may have seen it more lately.
-            if let Some(last_seen) = writing.session_last_seen(&sid).await? {
+            if let Some(last_seen) = change.session_last_seen(&sid).await? {
                 life.seen_elsewhere(last_seen);
             }
             if life.is_idle(now, idle) {
                 self.end_here(&sid);
-                over.push((sid, life));
+                over.push(sid);
             }
         }
-        for (sid, _) in &over {
-            writing.delete_session_that_is_over(sid).await?;
+        // Told to the others: whoever has it as live still, by a clock that is behind or a request that is not written down
+        // yet, could be reached by no revocation once the row is gone.
+        for sid in &over {
+            if change.delete_session(sid).await? {
+                change.publish(ChangeKind::Session, sid).await?;
+            }
         }
-        Ok(writing.commit().await?)
+        Ok(change.commit().await?)
     }
 
     pub(super) async fn upkeep(&self, now: UnixTime) -> Result<(), Unavailable> {
@@ -231,11 +236,26 @@ impl Sessions {
             let idle = i64::try_from(idle.as_secs()).unwrap_or(i64::MAX);
             now.plus(-idle.saturating_add(180))
         });
+        if let Some(since) = unused_since {
+            self.end_unused(since, now).await?;
+        }
         let mut writing = self.store.writing().await?;
-        writing.sweep(now, unused_since).await?;
+        writing.sweep(now).await?;
         let kept = i64::try_from(self.rules.audit_kept.as_secs()).unwrap_or(i64::MAX);
         writing.sweep_audit(now.plus(-kept)).await?;
         Ok(writing.commit().await?)
+    }
+
+    /// Ends sessions that no process has seen used since, also those that it does not know itself.
+    async fn end_unused(&self, since: UnixTime, now: UnixTime) -> Result<(), Unavailable> {
+        if !self.store.reading().await?.any_session_unused(since).await? {
+            return Ok(());
+        }
+        let mut change = self.store.change(now).await?;
+        for sid in change.delete_sessions_unused(since).await? {
+            change.publish(ChangeKind::Session, &sid).await?;
+        }
+        Ok(change.commit().await?)
     }
 
     /// Writes what `run` has not yet written; before the process ends.
@@ -243,7 +263,9 @@ impl Sessions {
     /// # Errors
     /// If the store does not answer.
     pub async fn flush(&self) -> Result<(), Unavailable> {
-        let used = self.registry.pick(|life| life.unwritten().is_some());
+        let mut used = self.registry.pick(|life| life.unwritten().is_some());
+        // Two processes that write the same rows in two orders would wait for each other.
+        used.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         // In pieces, so that nobody who signs in waits for all of them.
         for piece in used.chunks(500) {
             let mut writing = self.store.writing().await?;

@@ -114,7 +114,9 @@ impl Sessions {
     /// Whether these are other groups than the session has.
     #[must_use]
     pub fn regroups(due: &Due, groups: &[String]) -> bool {
-        cut(groups.to_vec()) != due.groups
+        let now = cut(groups.to_vec());
+        // What was cut off may have changed, too.
+        now.1 || now != due.groups
     }
 
     /// Ends a session because of what the look found, for this reason; false if it has ended already.

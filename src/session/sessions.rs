@@ -22,6 +22,8 @@ use crate::store::{ChangeKind, SessionRow, SessionWithUser, Store, StoreError};
 use crate::telemetry::audit::{Actor, Event, Kind, Who};
 use crate::telemetry::metrics;
 
+/// The one method by which somebody comes without an identity.
+const RESTORE: &str = "restore";
 /// What the cache may hold, by its own estimate.
 const CACHE_BYTES: u64 = 256 * 1024 * 1024;
 /// How long a session goes on that a newer one of the same browser replaced: requests under way still bring its cookie.
@@ -177,7 +179,12 @@ impl Sessions {
         let drops = self.drops.load(Ordering::SeqCst);
         // Under the lock row: whoever deactivates the account now ends this session, or it does not begin.
         let mut change = self.store.change(now).await?;
-        let user = change.user(row.user.as_str()).await?.filter(|user| !user.deactivated);
+        // The identity may have been taken away, or moved, since it was let in.
+        let user = match row.method.as_str() {
+            RESTORE => change.user(row.user.as_str()).await?,
+            _ => change.user_by_identity(&row.issuer, &row.subject).await?,
+        };
+        let user = user.filter(|user| user.id == row.user && !user.deactivated);
         let user = user.ok_or(CannotBegin::NotActive)?;
         change.insert_session(&row).await?;
         let ends = now.plus(REPLACED);

@@ -462,6 +462,61 @@ async fn a_session_without_requests_ends_unless_another_process_sees_some() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_one_process_found_unused_no_other_has_beyond_reach() {
+    let rules = SessionRules {
+        idle: Some(Duration::from_mins(10)),
+        ..RULES
+    };
+    for place in places().await {
+        let (here, there) = (Gateway::start(&place, rules).await, Gateway::start(&place, rules).await);
+        let (token, _) = here.sign_in("ann").await;
+        // Used there a moment ago, which is not written down yet.
+        there.follow(NOW.plus(599)).await;
+        let session = there.live(&token, NOW.plus(599)).await.unwrap();
+        here.sessions.end_over(NOW.plus(601)).await.unwrap();
+        there.follow(NOW.plus(601)).await;
+        assert!(session.ended().is_cancelled());
+        assert!(there.live(&token, NOW.plus(601)).await.is_none());
+
+        // The same by the sweep, of one that this process does not know.
+        let (token, _) = there.sign_in("bob").await;
+        there.follow(NOW.plus(900)).await;
+        let session = there.live(&token, NOW.plus(599)).await.unwrap();
+        here.sessions.upkeep(NOW.plus(900)).await.unwrap();
+        there.follow(NOW.plus(900)).await;
+        assert!(session.ended().is_cancelled());
+
+        // Signing out everywhere reaches what the store does not have.
+        let (token, session) = there.sign_in("cem").await;
+        damage(&there.store, "DELETE FROM sessions").await;
+        let actor = Actor::shell();
+        directory::end_sessions(&there.store, &actor, "cem@example.com", NOW)
+            .await
+            .unwrap();
+        there.follow(NOW).await;
+        assert!(session.ended().is_cancelled() && there.live(&token, NOW).await.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_session_begins_by_an_identity_that_was_taken_away_meanwhile() {
+    for place in places().await {
+        let gateway = Gateway::start(&place, RULES).await;
+        let let_in = new_session(&gateway.store, "ann").await;
+        let (who, issuer) = (let_in.user.clone(), let_in.issuer.clone());
+        let (store, actor) = (&gateway.store, Actor::shell());
+        directory::link(store, &actor, who.as_str(), &issuer, "ann-2", NOW)
+            .await
+            .unwrap();
+        directory::unlink(store, &actor, who.as_str(), &issuer, "ann", NOW)
+            .await
+            .unwrap();
+        let begun = gateway.sessions.begin(let_in, None, &Actor::system(), NOW).await;
+        assert!(matches!(begun, Err(CannotBegin::NotActive)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn use_is_written_once_in_a_while_and_before_the_end() {
     for place in places().await {
         let gateway = Gateway::start(&place, RULES).await;
@@ -600,7 +655,10 @@ async fn expired_sessions_are_taken_out_of_the_store() {
         let gateway = Gateway::start(&place, RULES).await;
         gateway.sign_in("ann").await;
         gateway.sign_in_over("bob", None, NOW.plus(100)).await;
-        gateway.sessions.upkeep(NOW.plus(3650)).await.unwrap();
+        // Ten minutes are left for processes whose clock is behind.
+        gateway.sessions.upkeep(NOW.plus(4190)).await.unwrap();
+        assert_eq!(list(&gateway.store, None, NOW).await.unwrap().len(), 2);
+        gateway.sessions.upkeep(NOW.plus(4250)).await.unwrap();
         let left = list(&gateway.store, None, NOW).await.unwrap();
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].email.as_deref(), Some("bob@example.com"));

@@ -115,7 +115,9 @@ pub(super) async fn admit(
 
 pub(super) fn address(arrival: &Arrival) -> &str {
     match &arrival.email {
-        ClaimedEmail::Verified(email) | ClaimedEmail::Unverified(email) => email.as_str(),
+        ClaimedEmail::Verified(email) | ClaimedEmail::Presumed(email) | ClaimedEmail::Unverified(email) => {
+            email.as_str()
+        }
         ClaimedEmail::Malformed | ClaimedEmail::Missing => "",
     }
 }

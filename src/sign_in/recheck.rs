@@ -23,6 +23,8 @@ const PIECE: u32 = 50;
 /// Between two pieces while there is something to do, and when there is nothing.
 const BREATH: Duration = Duration::from_millis(500);
 const REST: Duration = Duration::from_secs(5);
+/// Seconds for which sessions go on after sign-in with the directory was switched off: another process may still look.
+const LEFT_OVER: i64 = 75 * 60;
 /// How the store calls sessions that began with the directory.
 const METHOD: &str = "ldap";
 
@@ -32,6 +34,9 @@ pub(super) async fn run(sign_in: &SignIn, stop: &CancellationToken) {
         let interval = ldap.directory.settings().recheck?;
         Some((ldap, interval))
     }) else {
+        if sign_in.ldap.is_none() {
+            end_the_left_over(sign_in, stop).await;
+        }
         return;
     };
     let grace = ldap.directory.settings().recheck_grace;
@@ -52,6 +57,28 @@ pub(super) async fn run(sign_in: &SignIn, stop: &CancellationToken) {
             Some(Err(_)) => REST,
             None => return,
         };
+    }
+}
+
+/// Without a directory nobody vouches for those who came by it: each ends when their time without is over.
+async fn end_the_left_over(sign_in: &SignIn, stop: &CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(REST)).await.is_some() {
+        let now = UnixTime::now();
+        let before = now.plus(-LEFT_OVER);
+        let Ok(over) = sign_in.sessions.unvouched(METHOD, before, now).await else {
+            continue;
+        };
+        for due in &over {
+            let reason = "nobody signs in with a directory any more (LOCAL_LDAP_LOGIN)";
+            if sign_in
+                .sessions
+                .end_due(due, reason, now)
+                .await
+                .is_ok_and(|ended| ended)
+            {
+                metrics().recheck(Recheck::Ended);
+            }
+        }
     }
 }
 
@@ -136,8 +163,11 @@ impl Look<'_> {
         if let Some(obstacle) = person.obstacle(due.signed_in, self.now) {
             return Ok(Verdict::Ends(obstacle.to_string()));
         }
-        let Ok(groups) = self.ldap.directory.groups_again(person, round).await else {
-            return Ok(Verdict::Away);
+        let groups = match self.ldap.directory.groups_again(person, round).await {
+            Ok(groups) => groups,
+            // Perhaps only of theirs: whoever nests groups without end must not keep the others from being looked at.
+            Err(Unusable::Search { .. }) => return Ok(Verdict::Unknown),
+            Err(_) => return Ok(Verdict::Away),
         };
         match groups.allowed {
             Allowed::Yes => {}
@@ -156,15 +186,17 @@ impl Look<'_> {
             .groups
             .as_ref()
             .is_ok_and(|groups| Sessions::regroups(due, groups));
-        match directory::look_again(&self.sign_in.store, &arrival, regrouped, rules, self.now).await {
+        match directory::look_again(&self.sign_in.store, &due.user, &arrival, regrouped, rules, self.now).await {
             Ok(()) => {}
             Err(Refused::Unavailable(error)) => return Err(error.into()),
             Err(Refused::GroupsUnreadable(GroupsUnreadable::CutShort)) => return Ok(Verdict::Unknown),
             Err(refused) => return Ok(Verdict::Ends(refused.to_string())),
         }
-        if let Ok(groups) = arrival.groups {
-            self.sign_in.sessions.take_groups(due, groups, self.now).await?;
-        }
+        // Nobody is vouched for with groups that were not read whole: they may be those of yesterday.
+        let Ok(groups) = arrival.groups else {
+            return Ok(Verdict::Unknown);
+        };
+        self.sign_in.sessions.take_groups(due, groups, self.now).await?;
         Ok(Verdict::GoesOn)
     }
 

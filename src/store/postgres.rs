@@ -1,5 +1,6 @@
 //! Connections to a PostgreSQL server: how they are made, what happens when it is away, and hearing that something changed.
 
+use std::fmt;
 use std::fs;
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +33,6 @@ pub(super) const CHANNEL: &str = "vestibule";
 #[derive(Clone, Debug)]
 pub(super) struct Server(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     options: PgConnectOptions,
     connections: u32,
@@ -41,6 +41,16 @@ struct Inner {
     /// Whether the last to ask for a connection got none.
     away: AtomicBool,
     renewed: Mutex<Instant>,
+}
+
+/// The options hold the password, and would tell it.
+impl fmt::Debug for Inner {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Server")
+            .field("connections", &self.connections)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Server {

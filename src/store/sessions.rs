@@ -152,6 +152,11 @@ impl Reading {
         read_sids(&self.link.rows(sql, &[user.into()]).await?)
     }
 
+    pub(crate) async fn any_session_unused(&mut self, since: UnixTime) -> Result<bool, StoreError> {
+        let sql = "SELECT sid FROM sessions WHERE last_seen < $1 LIMIT 1";
+        Ok(self.link.row(sql, &[since.0.into()]).await?.is_some())
+    }
+
     /// When a session ends; None if it is not there.
     pub(crate) async fn session_expires(&mut self, sid: &str) -> Result<Option<UnixTime>, StoreError> {
         let row = self
@@ -169,14 +174,6 @@ impl Writing {
             .row("SELECT last_seen FROM sessions WHERE sid = $1", &[sid.into()])
             .await?;
         row.map(|row| row.get("last_seen").map(UnixTime)).transpose()
-    }
-
-    /// Of one that nobody revoked: every process finds by itself that its time is over.
-    pub(crate) async fn delete_session_that_is_over(&mut self, sid: &str) -> Result<(), StoreError> {
-        self.link
-            .execute("DELETE FROM sessions WHERE sid = $1", &[sid.into()])
-            .await
-            .map(drop)
     }
 
     pub(crate) async fn touch_session(&mut self, sid: &str, last_seen: UnixTime) -> Result<(), StoreError> {
@@ -240,6 +237,13 @@ impl Change {
     pub(crate) async fn delete_sessions_by(&mut self, issuer: &str, subject: &str) -> Result<Vec<String>, StoreError> {
         let sql = "DELETE FROM sessions WHERE issuer = $1 AND subject = $2 RETURNING sid";
         let rows = self.link.rows(sql, &[issuer.into(), subject.into()]).await?;
+        rows.iter().map(|row| row.get("sid")).collect()
+    }
+
+    /// Those that were last used before; says their public ids.
+    pub(crate) async fn delete_sessions_unused(&mut self, since: UnixTime) -> Result<Vec<String>, StoreError> {
+        let sql = "DELETE FROM sessions WHERE last_seen < $1 RETURNING sid";
+        let rows = self.link.rows(sql, &[since.0.into()]).await?;
         rows.iter().map(|row| row.get("sid")).collect()
     }
 

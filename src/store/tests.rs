@@ -36,6 +36,21 @@ async fn names(store: &Store) -> Vec<String> {
     users.into_iter().map(|user| user.id.to_string()).collect()
 }
 
+#[tokio::test]
+async fn the_debug_of_a_server_does_not_tell_its_password() {
+    let server = postgres::Server::new(&config::Postgres {
+        url: secrecy::SecretString::from("postgres://u:canary@127.0.0.1:1/v"),
+        place: "127.0.0.1:1/v".to_owned(),
+        host: None,
+        tls: config::PostgresTls::Prefer,
+        ca_files: Vec::new(),
+        pool: 8,
+        timeout: Duration::from_secs(4),
+    });
+    let told = format!("{:?}", server.unwrap());
+    assert!(told.contains("connections") && !told.contains("canary"), "{told}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_written_is_read_the_same() {
     for place in places().await {

@@ -220,6 +220,63 @@ async fn by_email_the_next_verified_sign_in_from_there_is_that_person_and_no_oth
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_admin_is_not_taken_over_by_an_address_that_nobody_says_was_verified() {
+    for place in places().await {
+        let store = place.open().await;
+        let ids = house(&store).await;
+        relink(&store, &by_email(), false).await;
+        let presumed = |subject: &str, address: &str| Arrival {
+            email: ClaimedEmail::Presumed(email(address)),
+            ..from_new(subject, address)
+        };
+        assert!(matches!(
+            admit(&store, &presumed("eve", "ann@example.com"), &rules(), NOW).await,
+            Err(Refused::EmailTaken)
+        ));
+        let bob = admit(&store, &presumed("bob-new", "bob@example.com"), &rules(), NOW)
+            .await
+            .unwrap();
+        assert_eq!(bob.user, ids[1]);
+        let ann = admit(&store, &from_new("ann-new", "ann@example.com"), &rules(), NOW)
+            .await
+            .unwrap();
+        assert_eq!((&ann.user, ann.role), (&ids[0], Role::Admin));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_linked_by_hand_at_the_same_issuer_waits_for_nobody() {
+    for place in places().await {
+        let store = place.open().await;
+        let ids = house(&store).await;
+        let by_hand = async |subject| {
+            link(&store, &Actor::shell(), ids[0].as_str(), OLD, subject, NOW)
+                .await
+                .unwrap()
+        };
+        let arrives = async |subject: &str| admit(&store, &from_old(subject, "ann@example.com"), &rules(), NOW).await;
+        // Before the marks, and after them.
+        by_hand("ann-new").await;
+        let (lines, _) = super::relink(&store, &Actor::shell(), [OLD, OLD], &by_email(), false, NOW)
+            .await
+            .unwrap();
+        let anns = lines.iter().filter(|line| line.user.as_ref() == Some(&ids[0]));
+        assert!(anns.clone().count() == 2 && anns.clone().all(|line| matches!(line.fate, RelinkFate::Stays(_))));
+        assert!(matches!(arrives("eve").await, Err(Refused::EmailTaken)));
+
+        unlink(&store, &Actor::shell(), ids[0].as_str(), OLD, "ann-new", NOW)
+            .await
+            .unwrap();
+        super::relink(&store, &Actor::shell(), [OLD, OLD], &by_email(), false, NOW)
+            .await
+            .unwrap();
+        by_hand("ann-newer").await;
+        assert!(matches!(arrives("eve").await, Err(Refused::EmailTaken)));
+        assert_eq!(arrives("ann-newer").await.unwrap().user, ids[0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mark_ends_with_its_time_the_address_the_account_and_when_it_is_taken_back() {
     for place in places().await {
         let store = place.open().await;
@@ -313,7 +370,7 @@ async fn only_admins_move_people_and_a_refusal_names_the_command() {
         let rows = audit(&store, &Actor::shell(), &query).await.unwrap().rows;
         let told = rows[0].detail.clone().unwrap().to_string();
         assert!(
-            told.contains("vestibule users relink --from") && told.contains(ISSUER),
+            told.contains("vestibule users relink --from") && told.contains(&format!("'{ISSUER}'")),
             "{told}"
         );
     }

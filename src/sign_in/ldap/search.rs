@@ -175,7 +175,7 @@ fn email(entry: &Entry, settings: &Ldap, stored: Option<&EmailAddress>) -> Claim
         .collect();
     let stored = read.iter().find(|email| Some(*email) == stored);
     match stored.or(read.first()) {
-        Some(email) if settings.trust_email => ClaimedEmail::Verified(email.clone()),
+        Some(email) if settings.trust_email => ClaimedEmail::Presumed(email.clone()),
         Some(email) => ClaimedEmail::Unverified(email.clone()),
         None if written.is_empty() => ClaimedEmail::Missing,
         None => ClaimedEmail::Malformed,
@@ -318,12 +318,12 @@ mod tests {
             let stored = stored.map(|text| EmailAddress::parse(text).unwrap());
             arrival(&entry, "s", Ok(vec![]), settings, stored.as_ref()).email
         };
-        assert!(matches!(of(&settings, None), ClaimedEmail::Verified(email) if email.as_str() == "a@x.example"));
+        assert!(matches!(of(&settings, None), ClaimedEmail::Presumed(email) if email.as_str() == "a@x.example"));
         assert!(
-            matches!(of(&settings, Some("B@x.example")), ClaimedEmail::Verified(email) if email.as_str() == "b@x.example")
+            matches!(of(&settings, Some("B@x.example")), ClaimedEmail::Presumed(email) if email.as_str() == "b@x.example")
         );
         assert!(
-            matches!(of(&settings, Some("c@x.example")), ClaimedEmail::Verified(email) if email.as_str() == "a@x.example")
+            matches!(of(&settings, Some("c@x.example")), ClaimedEmail::Presumed(email) if email.as_str() == "a@x.example")
         );
         settings.trust_email = false;
         assert!(matches!(of(&settings, None), ClaimedEmail::Unverified(_)));

@@ -134,14 +134,10 @@ fn email_in(document: &Claims, claim: &str, rule: EmailVerified) -> ClaimedEmail
         return ClaimedEmail::Malformed;
     };
     let said = find(document, "email_verified").map(|said| *said == true || said == "true");
-    let verified = match (rule, said) {
-        (EmailVerified::Ignored, _) | (_, Some(true)) | (EmailVerified::UnlessDenied, None) => true,
-        (_, Some(false)) | (EmailVerified::Required, None) => false,
-    };
-    if verified {
-        ClaimedEmail::Verified(address)
-    } else {
-        ClaimedEmail::Unverified(address)
+    match (rule, said) {
+        (EmailVerified::Ignored, _) | (_, Some(true)) => ClaimedEmail::Verified(address),
+        (EmailVerified::UnlessDenied, None) => ClaimedEmail::Presumed(address),
+        (_, Some(false)) | (EmailVerified::Required, None) => ClaimedEmail::Unverified(address),
     }
 }
 

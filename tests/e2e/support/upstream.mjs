@@ -16,7 +16,11 @@ export async function startUpstream() {
     let body = '';
     for await (const chunk of request) body += chunk;
     remember(request, body);
-    response.writeHead(200, { 'content-type': 'text/html; charset=utf-8', 'cache-control': 'no-store' });
+    response.writeHead(200, {
+      'content-type': 'text/html; charset=utf-8',
+      'cache-control': 'no-store',
+      ...(request.url.includes('coop') ? { 'cross-origin-opener-policy': 'same-origin' } : {}),
+    });
     response.end(
       `<!doctype html><title>The app</title><h1>${request.method}</h1>` +
         '<form method="post" action="/notes"><input name="note" value="do not lose me"><button>Save</button></form>',

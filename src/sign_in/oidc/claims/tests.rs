@@ -38,6 +38,7 @@ fn email(id_token: &Value, userinfo: Option<&Value>, rule: EmailVerified) -> Str
     id_token["sub"] = json!("a");
     match arrives(&id_token, userinfo, &settings).email {
         ClaimedEmail::Verified(email) => format!("v:{email}"),
+        ClaimedEmail::Presumed(email) => format!("p:{email}"),
         ClaimedEmail::Unverified(email) => format!("u:{email}"),
         ClaimedEmail::Malformed => "malformed".into(),
         ClaimedEmail::Missing => "missing".into(),
@@ -48,8 +49,8 @@ fn email(id_token: &Value, userinfo: Option<&Value>, rule: EmailVerified) -> Str
 fn an_address_counts_as_verified_as_the_setting_says() {
     use EmailVerified::{Ignored, Required, UnlessDenied};
     for (said, unless_denied, required) in [
-        (None, 'v', 'u'),
-        (Some(json!(null)), 'v', 'u'),
+        (None, 'p', 'u'),
+        (Some(json!(null)), 'p', 'u'),
         (Some(json!(true)), 'v', 'v'),
         (Some(json!("true")), 'v', 'v'),
         (Some(json!(false)), 'u', 'u'),
@@ -93,7 +94,7 @@ fn address_and_its_verification_come_from_the_same_document() {
     );
     assert_eq!(
         email(&json!({ "email": "a@b.example" }), Some(&other), UnlessDenied),
-        "v:a@b.example"
+        "p:a@b.example"
     );
     // A token that does not say is not made to say so by another document about another address.
     assert_eq!(
@@ -138,7 +139,7 @@ fn an_address_of_a_wrong_type_is_malformed_and_none_is_missing() {
         (json!(null), "missing"),
         (json!(""), "missing"),
         (json!([]), "missing"),
-        (json!(["a@b.example", "c@d.example"]), "v:a@b.example"),
+        (json!(["a@b.example", "c@d.example"]), "p:a@b.example"),
     ] {
         assert_eq!(
             email(&json!({ "email": value }), None, EmailVerified::UnlessDenied),
@@ -310,7 +311,7 @@ fn userinfo_fills_in_and_never_overrides() {
     assert_eq!(arrival.name.as_deref(), Some("Token"));
     assert_eq!(arrival.username.as_deref(), Some("info"));
     assert_eq!(arrival.groups, Ok(vec!["t".into()]));
-    assert!(matches!(arrival.email, ClaimedEmail::Verified(email) if email.as_str() == "t@b.example"));
+    assert!(matches!(arrival.email, ClaimedEmail::Presumed(email) if email.as_str() == "t@b.example"));
     assert!(arrival.hosted_domain.is_none(), "hd is the signed token's to say");
 }
 
