@@ -155,7 +155,7 @@ async fn try_person(
     let attribute = &directory.settings().attributes.email;
     match &arrival.email {
         ClaimedEmail::Verified(email) | ClaimedEmail::Presumed(email) => {
-            steps.push(Ok(format!("{login}: e-mail {email}")))
+            steps.push(Ok(format!("{login}: e-mail {email}")));
         }
         ClaimedEmail::Unverified(email) => steps.push(Err(format!(
             "{login}: e-mail {email} does not count as verified (VESTIBULE_LDAP_TRUST_EMAIL=false)"
