@@ -621,13 +621,11 @@ fn of_two_admins_at_the_same_person_nobodys_change_is_lost_silently() {
     // The page that says so can be sent again.
     let (now, _) = house.versions();
     assert!(page.contains(&format!("name=\"version\" value=\"{now}\"")), "{page}");
-    for action in ["deactivate", "remove"] {
-        assert_eq!(
-            ada.send(&format!("{eve}/{action}"), &[("version", &version)]).status,
-            409,
-            "{action}"
-        );
-    }
+    let removed = ada.send(&format!("{eve}/remove"), &[("version", &version)]);
+    assert_eq!(removed.status, 409);
+    // Keeping somebody out waits for nothing: they could change something again and again.
+    let out = ada.send(&format!("{eve}/deactivate"), &[("version", &version)]);
+    assert_eq!(out.status, 303);
     let engines = format!("/teams/{}", house.engines);
     let renamed = ada.send(
         &format!("{engines}/rename"),

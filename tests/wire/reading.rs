@@ -276,7 +276,7 @@ fn what_is_below_vestibule_never_reaches_the_app() {
         "/.vestibule/x",
         "/.VESTIBULE/login",
         "/.vestibule/auth",
-        "/.vestibule/console/",
+        "/.vestibule/Console/",
         "/.vestibule/login/",
         "/.vestibule/healthz",
     ] {
