@@ -123,7 +123,8 @@ describe('two replicas behind nginx', () => {
     await house.replicas[1].stop('SIGKILL');
     await sleep(1500);
     await house.replicas[1].start();
-    await sleep(700);
+    // Longer than nginx passes over one that failed (fail_timeout): otherwise it would know of none that lives.
+    await sleep(2500);
     // And the other one as it is done when it is updated.
     const ended = house.replicas[0].stop('SIGTERM');
     await sleep(700);

@@ -1,6 +1,8 @@
 //! The provider that lies: each check of a sign-in has the token or answer that breaks it. A lie passes its test only if
 //! there is no session afterwards and the upstream saw nothing.
 
+#[path = "../support/database.rs"]
+mod database;
 mod house;
 #[path = "../support/keys.rs"]
 mod keys;

@@ -48,6 +48,7 @@ export async function prepareGateway({ https = false, tls = false, publicPort: g
     folder,
     log: () => log,
     pid: () => child?.pid,
+    pid: () => child?.pid,
 
     /** Starts it, with `settings` over what it had; comes back when it is ready. */
     async start(settings = {}) {
