@@ -74,7 +74,8 @@ install_python_packages() {
     python3 -m pip install --quiet --root-user-action=ignore --upgrade --target "$tools/python" 'PyJWT[crypto]==2.15.1'
 }
 
-# A server of our own that nobody else uses; PostgreSQL refuses to run as root.
+# A server of our own that nobody else uses; PostgreSQL refuses to run as root. Tests open many gateways, each with its
+# connections.
 start_postgres() {
     local bin port
     bin=$(postgres_bin)
@@ -89,7 +90,7 @@ start_postgres() {
     (cd "$scratch/pg" && {
         "${run[@]}" "$bin/initdb" -D "$scratch/pg" -U vestibule -A trust -E UTF8 --locale=C.UTF-8 --no-sync
         "${run[@]}" "$bin/pg_ctl" -D "$scratch/pg" -w -t 60 -l "$scratch/pg/log" start \
-            -o "-c listen_addresses=127.0.0.1 -c port=$port -c unix_socket_directories= -c fsync=off"
+            -o "-c listen_addresses=127.0.0.1 -c port=$port -c unix_socket_directories= -c fsync=off -c max_connections=1000"
     }) >"$scratch/postgres.log" 2>&1 || { cat "$scratch/postgres.log" "$scratch/pg/log" >&2; die "PostgreSQL does not start"; }
     export VESTIBULE_TEST_POSTGRES=postgres://vestibule@127.0.0.1:$port/postgres
     # Those that stop it, or look at its certificate, start their own.
