@@ -269,6 +269,10 @@ async fn many_sessions_are_few_searches() {
             refresh_token: None,
             from: Device::default(),
         };
+        let (user, subject) = (new.user.as_str(), &new.subject);
+        vestibule::directory::link(&house.store, &Actor::shell(), user, "ldap", subject, now)
+            .await
+            .unwrap();
         house
             .live_sessions()
             .begin(new, None, &Actor::system(), now)
