@@ -144,6 +144,12 @@ impl fmt::Debug for Sealer {
     }
 }
 
+/// Whether two values are the same, in a time that does not say where they differ.
+#[must_use]
+pub fn is_same(one: &[u8], other: &[u8]) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(one, other).is_ok()
+}
+
 /// `N` random bytes from the system's generator.
 ///
 /// # Panics

@@ -236,6 +236,7 @@ impl Instance {
             length: settings.session_length,
             idle: settings.session_idle,
             audit_kept: settings.audit_kept,
+            cache: settings.session_cache,
         };
         let sessions = Sessions::open(store.clone(), Arc::clone(&sealer), rules, now).await?;
         let entry = Arc::new(ArcSwap::from_pointee(settings.entry.clone()));

@@ -12,7 +12,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use super::problem::{Problem, Warning, shown};
-use super::settings::{LogFormat, Moving, Settings, StoreSettings};
+use super::settings::{LogFormat, Moving, Settings, StoreSettings, Streams};
 use super::source::{Found, Value, Values, text_of};
 use super::table::{Kind, by_name};
 use super::words;
@@ -66,6 +66,8 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> Option<Settings> {
             "a one-time link on standard error lets whoever reads it in as an admin: start without it when the set-up works",
         );
     }
+    let session_cache = session_cache(reader);
+    let streams = reader.flag("VESTIBULE_STREAMS_OUTLIVE_SESSION");
 
     let storage = storage?;
     Some(Settings {
@@ -104,6 +106,12 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> Option<Settings> {
         session_idle: session_idle?,
         restore: restore?,
         audit_kept: audit_kept?,
+        session_cache: session_cache?,
+        streams: if streams? {
+            Streams::OutliveSession
+        } else {
+            Streams::EndWithSession
+        },
     })
 }
 
@@ -362,4 +370,15 @@ fn session_idle(reader: &mut Reader<'_>) -> Option<Option<Duration>> {
         return Some(None);
     }
     reader.duration(NAME, 1, 366 * 86_400).map(Some)
+}
+
+/// In bytes.
+fn session_cache(reader: &mut Reader<'_>) -> Option<u64> {
+    const NAME: &str = "VESTIBULE_SESSION_CACHE";
+    let mebibytes = reader.text(NAME)?.parse().ok();
+    let mebibytes = mebibytes.filter(|count: &u64| (1..=65_536).contains(count));
+    if mebibytes.is_none() {
+        reader.wrong(NAME, "it is no number of mebibytes", "a number from 1 to 65536");
+    }
+    mebibytes.map(|count| count * 1024 * 1024)
 }

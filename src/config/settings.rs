@@ -86,6 +86,10 @@ pub struct Settings {
     pub restore: bool,
     /// How long the audit log is kept.
     pub audit_kept: Duration,
+    /// Bytes that sessions in memory may take.
+    pub session_cache: u64,
+    /// What becomes of what is under way when its session ends.
+    pub streams: Streams,
 }
 
 /// What a command needs that looks into the database beside a running gateway.
@@ -239,6 +243,15 @@ pub struct Tls {
     pub key: PathBuf,
     /// The oldest version taken.
     pub min: TlsMin,
+}
+
+/// `VESTIBULE_STREAMS_OUTLIVE_SESSION`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Streams {
+    /// WebSockets, streams and other answers under way end with it.
+    EndWithSession,
+    /// They run on.
+    OutliveSession,
 }
 
 /// `VESTIBULE_TLS_MIN`.

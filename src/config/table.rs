@@ -281,6 +281,11 @@ pub static SETTINGS: &[Setting] = &[
     Setting::new("VESTIBULE_SESSION_IDLE", Sessions, Minutes, NONE,
         "Minutes without a request after which a session ends.")
         .example("120"),
+    Setting::new("VESTIBULE_STREAMS_OUTLIVE_SESSION", Sessions, Flag, Is("false"),
+        "`true`: WebSockets, event streams and whatever else is under way run on when their session ends; otherwise they end with it, within seconds."),
+    Setting::new("VESTIBULE_SESSION_CACHE", Sessions, Count, Is("64"),
+        "MiB that sessions in memory may take; about 3 kB each. One that is not there costs a query, nothing else.")
+        .example("256"),
     Setting::new("LOCAL_RESTORE", Sessions, Flag, Is("false"),
         "`true`: one sign-in without SSO through a one-time link on standard error, to repair a broken set-up. It is good for 15 minutes; once it was used, there is no other until the gateway was started without this."),
 

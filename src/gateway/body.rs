@@ -55,6 +55,12 @@ pub enum Broken {
     Ended,
 }
 
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl Body {
     /// Nothing.
     #[must_use]
@@ -109,6 +115,7 @@ impl Drop for Up {
 
 impl Down {
     fn give_back(&mut self) {
+        self.exchange.settled();
         if let Some((sender, upstream)) = self.sender.take() {
             upstream.give_back(sender);
         }
@@ -148,7 +155,8 @@ impl HttpBody for Body {
                         if let Some(data) = frame.data_ref() {
                             down.exchange.sent(data.len());
                         }
-                        if down.inner.is_end_stream() {
+                        // Trailers are the end; nobody asks for more.
+                        if frame.is_trailers() || down.inner.is_end_stream() {
                             down.give_back();
                         }
                     }

@@ -4,15 +4,17 @@
 //! second instead of every answer waiting for its session's signal.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::task::Context;
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
+use tokio::time::Instant;
 
 use super::forwarded::Peer;
 use super::listen::Guest;
+use super::memory::Memory;
 use super::stream::Phase;
 use crate::clock::UnixTime;
 use crate::session::Session;
@@ -26,6 +28,8 @@ pub struct ClientConnection {
     pub phase: Arc<Phase>,
     /// Who may end it.
     pub watch: Arc<Watch>,
+    /// Whose cookies it brought last.
+    pub memory: Memory,
     /// Counted until whatever it became ends.
     _guest: Guest,
 }
@@ -37,6 +41,7 @@ impl ClientConnection {
             peer,
             phase,
             watch,
+            memory: Memory::default(),
             _guest: guest,
         })
     }
@@ -57,7 +62,7 @@ pub enum Order {
 }
 
 /// One thing under watch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Watch {
     order: AtomicU8,
     waker: AtomicWaker,
@@ -70,6 +75,28 @@ pub struct Watch {
     /// How many looks its session has been seen ended in.
     seen_ended: AtomicU8,
     session: Mutex<Option<Arc<Session>>>,
+    /// When the app's answer is due, in milliseconds on [`steady`]'s scale.
+    due: AtomicU64,
+}
+
+/// No answer is awaited.
+const NOT_DUE: u64 = u64::MAX;
+/// It is late.
+const LATE: u64 = 0;
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self {
+            order: AtomicU8::new(NONE),
+            waker: AtomicWaker::new(),
+            upload: AtomicWaker::new(),
+            is_stream: AtomicBool::new(false),
+            carries: AtomicBool::new(false),
+            seen_ended: AtomicU8::new(0),
+            session: Mutex::default(),
+            due: AtomicU64::new(NOT_DUE),
+        }
+    }
 }
 
 const NONE: u8 = 0;
@@ -103,6 +130,11 @@ impl Watch {
         self.carries.store(true, Ordering::Relaxed);
     }
 
+    /// End now.
+    pub fn cut(&self) {
+        self.order(CUT);
+    }
+
     /// Finish what is under way.
     pub fn drain(&self) {
         self.order(DRAIN);
@@ -121,6 +153,16 @@ impl Watch {
     pub fn end_of_answer(&self) {
         self.carries.store(false, Ordering::Relaxed);
         self.is_stream.store(false, Ordering::Relaxed);
+    }
+
+    /// The app's answer is awaited until then, or no longer; the task that polls the watch is woken when it is late.
+    pub fn expect(&self, until: Option<Instant>) {
+        self.due.store(until.map_or(NOT_DUE, steady), Ordering::Relaxed);
+    }
+
+    /// Whether the app's answer is late.
+    pub fn is_due(&self) -> bool {
+        self.due.load(Ordering::Relaxed) == LATE
     }
 
     fn order(&self, order: u8) {
@@ -145,7 +187,7 @@ impl Watch {
 #[derive(Debug, Default)]
 pub struct Watchman {
     watched: Mutex<HashMap<u64, Arc<Watch>>>,
-    next: std::sync::atomic::AtomicU64,
+    next: AtomicU64,
     draining: AtomicBool,
 }
 
@@ -173,7 +215,12 @@ impl Watchman {
     /// Looks over everything; called every [`LOOK`]. A stream of an ended session is cut at once, another answer after a
     /// second, so that a short one under way still arrives.
     pub fn look(&self, now: UnixTime) {
+        let steady_now = steady(Instant::now());
         for watch in self.lock().values() {
+            if watch.due.load(Ordering::Relaxed) <= steady_now {
+                watch.due.store(LATE, Ordering::Relaxed);
+                watch.waker.wake();
+            }
             let is_over = watch.has_ended(now)
                 && (watch.is_stream.load(Ordering::Relaxed)
                     || watch.seen_ended.fetch_add(1, Ordering::Relaxed) >= PATIENCE);
@@ -197,6 +244,12 @@ impl Watchman {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Watch>>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Milliseconds since this was first asked, and one.
+fn steady(at: Instant) -> u64 {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(at.saturating_duration_since(*BEGAN).as_millis()).map_or(u64::MAX, |millis| millis.saturating_add(1))
 }
 
 impl Drop for Watching {

@@ -14,6 +14,17 @@ pub struct OurCookies {
     pub any: bool,
 }
 
+/// What is to be taken out of a request's `Cookie` fields.
+#[derive(Clone, Debug)]
+pub enum Taken {
+    /// Nothing is ours.
+    Nothing,
+    /// Ours are somewhere among them.
+    Ours,
+    /// There is one field, of which it is known what is left.
+    Known(Option<HeaderValue>),
+}
+
 /// The names that are ours.
 #[derive(Clone, Debug)]
 pub struct CookieNames {
@@ -96,31 +107,43 @@ impl CookieNames {
     }
 }
 
-/// Takes our cookies out of the `Cookie` fields; what is left stays byte for byte, an emptied field goes.
-pub fn strip(headers: &mut HeaderMap) {
-    let kept: Vec<HeaderValue> = headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|field| {
-            let bytes = field.as_bytes();
-            if !pairs(bytes).any(|(name, _)| is_of_the_family(name)) {
-                return Some(field.clone());
+impl Taken {
+    /// Takes our cookies out of the `Cookie` fields; what is left stays byte for byte, an emptied field goes.
+    pub fn strip(self, headers: &mut HeaderMap) {
+        match self {
+            Self::Nothing => {}
+            Self::Known(Some(rest)) => drop(headers.insert(COOKIE, rest)),
+            Self::Known(None) => drop(headers.remove(COOKIE)),
+            Self::Ours => {
+                let fields = headers.get_all(COOKIE);
+                let kept: Vec<HeaderValue> = fields
+                    .iter()
+                    .filter_map(|field| {
+                        if pairs(field.as_bytes()).any(|(name, _)| is_of_the_family(name)) {
+                            without_ours(field.as_bytes())
+                        } else {
+                            Some(field.clone())
+                        }
+                    })
+                    .collect();
+                headers.remove(COOKIE);
+                for field in kept {
+                    headers.append(COOKIE, field);
+                }
             }
-            let rest: Vec<&[u8]> = bytes
-                .split(|&byte| byte == b';')
-                .filter(|part| !is_of_the_family(name_of(part)))
-                .collect();
-            let joined = rest.join(&b';');
-            let trimmed = joined.trim_ascii();
-            (!trimmed.is_empty())
-                .then(|| HeaderValue::from_bytes(trimmed).ok())
-                .flatten()
-        })
-        .collect();
-    headers.remove(COOKIE);
-    for field in kept {
-        headers.append(COOKIE, field);
+        }
     }
+}
+
+/// What is left of a field without our cookies, if anything.
+pub fn without_ours(field: &[u8]) -> Option<HeaderValue> {
+    let rest: Vec<&[u8]> = field
+        .split(|&byte| byte == b';')
+        .filter(|part| !is_of_the_family(name_of(part)))
+        .collect();
+    let joined = rest.join(&b';');
+    let trimmed = joined.trim_ascii();
+    HeaderValue::from_bytes(trimmed).ok().filter(|rest| !rest.is_empty())
 }
 
 /// Whether a `Set-Cookie` value would set a cookie of ours in some browser's reading: by name in any case, or as a
@@ -173,7 +196,7 @@ mod tests {
     use http::header::{COOKIE, HeaderValue};
     use proptest::prelude::*;
 
-    use super::{CookieNames, sets_ours, strip};
+    use super::{CookieNames, Taken, sets_ours};
 
     fn headers(fields: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -185,7 +208,7 @@ mod tests {
 
     fn stripped(fields: &[&str]) -> Vec<String> {
         let mut headers = headers(fields);
-        strip(&mut headers);
+        Taken::Ours.strip(&mut headers);
         headers
             .get_all(COOKIE)
             .iter()
@@ -268,7 +291,7 @@ mod tests {
             let field = parts.join("; ");
             let mut map = HeaderMap::new();
             map.append(COOKIE, HeaderValue::from_str(&field).unwrap());
-            strip(&mut map);
+            Taken::Ours.strip(&mut map);
             let left: Vec<String> = map.get_all(COOKIE).iter().flat_map(|f| f.to_str().unwrap().split(';').map(|p| p.trim().to_owned()).collect::<Vec<_>>()).filter(|p| !p.is_empty()).collect();
             let expected: Vec<String> = field.split(';').map(|p| p.trim().to_owned()).filter(|p| !p.is_empty()).filter(|p| {
                 let name = p.split('=').next().unwrap().trim();

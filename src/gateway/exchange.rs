@@ -1,11 +1,10 @@
 //! The account of one request: when it began, what became of it, how much was sent. Told to the metrics and the access log
 //! when the answer's body is dropped, whatever way it ended.
 
-use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -31,6 +30,8 @@ pub struct Exchange {
     broken: bool,
     /// The request's body, while it is on its way to the app.
     upload: Option<Arc<Movement>>,
+    /// What became of it is not for the client to say: the app's answer came to its end or broke off, or there was none.
+    settled: bool,
     /// Over HTTP/2 an exchange has a watch of its own; over HTTP/1.1 the connection's serves.
     watched: Option<Arc<Watched>>,
     /// Only where the access log is on.
@@ -84,6 +85,7 @@ impl Exchange {
             bytes: 0,
             broken: false,
             upload: None,
+            settled: true,
             watched: None,
             line: None,
         })
@@ -136,6 +138,17 @@ impl Exchange {
     /// The app's answer broke off.
     pub fn broke(&mut self) {
         self.broken = true;
+        self.settled = true;
+    }
+
+    /// The app is asked.
+    pub fn asks(&mut self) {
+        self.settled = false;
+    }
+
+    /// There is nothing more to come of the app's answer.
+    pub fn settled(&mut self) {
+        self.settled = true;
     }
 
     /// From now on an answer on behalf of `session` is under way: it ends with it.
@@ -178,16 +191,14 @@ impl Exchange {
         self.watched.clone()
     }
 
-    /// Waits until the answer must end; for ever over HTTP/1.1, where the connection sees to it.
-    pub async fn cut(&self) {
-        poll_fn(|cx| {
-            if self.is_cut(cx) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
+    /// What this is watched by, if anything: the task that works on it is the one that the watch wakes.
+    #[must_use]
+    pub fn watch(&self) -> Option<&Watch> {
+        match &self.watched {
+            Some(watched) => Some(&watched.watch),
+            None if self.connection.phase.is_http2() => None,
+            None => Some(&self.connection.watch),
+        }
     }
 
     /// The connection this is a request of.
@@ -202,7 +213,11 @@ impl Drop for Exchange {
         self.connection.phase.idle();
         // An app can answer before it has read all of an upload: that still ends with its session.
         let uploads_on = self.upload.as_ref().is_some_and(|upload| !upload.is_over());
-        if !self.connection.phase.is_http2() && !uploads_on {
+        if self.connection.phase.is_http2() {
+            if !self.connection.phase.may_go_on(self.settled) {
+                self.connection.watch.cut();
+            }
+        } else if !uploads_on {
             self.connection.watch.end_of_answer();
         }
         self.telemetry.request(self.class, self.status, self.upstream);

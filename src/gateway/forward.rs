@@ -1,25 +1,27 @@
 //! To the app and back: the permit is consumed, the headers are dressed, bodies stream both ways.
 
-use std::future::Future;
-use std::pin::pin;
+use std::mem;
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
-use super::Thread;
 use super::body::Body;
 use super::exchange::{Exchange, Movement};
 use super::gate::Pass;
 use super::headers::{Guarded, X_REQUEST_ID};
-use super::request::Asker;
+use super::request::{Asker, StrictRequest};
 use super::respond::Cause;
 use super::tunnel;
 use super::upstream::Connection;
+use super::waiting::Waiting;
+use super::{Shared, Thread};
 use crate::clock::UnixTime;
+use crate::config::Streams;
 
 /// An answer that could not be had, with what the caller needs to make one of ours.
 pub type Failed = (Cause, Asker, Box<Exchange>);
@@ -32,17 +34,18 @@ pub async fn forward(
     request_id: &HeaderValue,
     now: UnixTime,
 ) -> Result<Response<Body>, Failed> {
-    let (strict, session, has_our_cookies, bare) = pass.into_parts();
+    let (strict, session, cookies, bare) = pass.into_parts();
     let (asker, chunked, websocket) = (strict.asker(), strict.is_chunked(), strict.is_websocket() && !bare);
     let shared = &thread.shared;
-    let mut request = Request::from_parts(strict.parts, ());
+    let StrictRequest { parts, body, .. } = *strict;
+    // Filled where it is and sent from there: every move of it is some hundred bytes.
+    let mut request = Request::from_parts(parts, Body::empty());
     let client_side = websocket.then(|| hyper::upgrade::on(&mut request));
-    let (mut parts, ()) = request.into_parts();
-    parts.extensions.clear();
+    request.extensions_mut().clear();
 
-    let headers = &mut parts.headers;
+    let headers = request.headers_mut();
     let peer = &exchange.connection().peer;
-    shared.guarded.strip_request(headers, peer.trusted, has_our_cookies);
+    shared.guarded.strip_request(headers, peer.trusted, cookies);
     shared.forwarding.set(peer, headers);
     headers.insert(X_REQUEST_ID, request_id.clone());
     if let Some(session) = &session {
@@ -54,72 +57,53 @@ pub async fn forward(
             headers.insert(name.clone(), value.clone());
         }
         exchange.on_behalf_of(&session.claims().sub);
-        exchange.carries(session, &thread.watchman);
+        if shared.streams == Streams::EndWithSession {
+            exchange.carries(session, &thread.watchman);
+        }
     }
-    if !shared.preserve_host {
-        headers.insert(HOST, shared.upstream_host.clone());
-    } else if !headers.contains_key(HOST) {
-        // Of HTTP/2 it is the authority, as received; HTTP/1.0 may know none.
-        let authority = parts
-            .uri
-            .authority()
-            .and_then(|host| HeaderValue::from_str(host.as_str()).ok());
-        headers.insert(HOST, authority.unwrap_or_else(|| shared.public_host.clone()));
-    }
-    if websocket {
-        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    } else if headers.contains_key(TE) {
-        // RFC 9110, section 10.1.4: TE is a hop's own word.
-        headers.insert(CONNECTION, HeaderValue::from_static("TE"));
-    }
-    // An absolute-form target goes on in origin-form (RFC 9112, section 3.2.1).
-    if parts.uri.authority().is_some()
-        && let Some(target) = parts.uri.path_and_query().cloned()
-    {
-        parts.uri = http::Uri::from(target);
-    }
-    let was_http2 = parts.version == Version::HTTP_2;
-    parts.version = Version::HTTP_11;
+    route(&mut request, shared, websocket);
+    let was_http2 = request.version() == Version::HTTP_2;
+    *request.version_mut() = Version::HTTP_11;
 
-    let has_body = !strict.body.is_end_stream() && !bare;
-    let (body, movement) = if has_body {
+    let movement = if !body.is_end_stream() && !bare {
         // Over HTTP/2 a body may come without a length; HTTP/1.1 needs the framing said.
-        if chunked || (was_http2 && !parts.headers.contains_key(CONTENT_LENGTH)) {
-            headers_of(&mut parts).insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        if chunked || (was_http2 && !request.headers().contains_key(CONTENT_LENGTH)) {
+            let chunked = HeaderValue::from_static("chunked");
+            request.headers_mut().insert(TRANSFER_ENCODING, chunked);
         }
         let movement = Movement::new();
         exchange.uploads(&movement);
-        (
-            Body::up(
-                strict.body,
-                Arc::clone(&movement),
-                Arc::clone(&shared.guarded),
-                exchange.watched(),
-            ),
-            Some(movement),
-        )
+        *request.body_mut() = Body::up(
+            body,
+            Arc::clone(&movement),
+            Arc::clone(&shared.guarded),
+            exchange.watched(),
+        );
+        Some(movement)
     } else {
         if bare {
-            headers_of(&mut parts).remove(CONTENT_LENGTH);
-        } else if was_http2 && matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) {
+            request.headers_mut().remove(CONTENT_LENGTH);
+        } else if was_http2 && matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH) {
             // HTTP/2 ends a request with a flag; of these methods HTTP/1.1 wants it said (RFC 9110, section 8.6).
-            headers_of(&mut parts).insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            request
+                .headers_mut()
+                .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        (Body::empty(), None)
+        None
     };
 
+    exchange.asks();
     let started = Instant::now();
-    let sent = send(Request::from_parts(parts, body), thread, movement.as_deref(), websocket);
-    let answer = tokio::select! {
-        // First: the upload is cut, too, and then the app breaks off.
-        biased;
-        // An upload need not end, and has no answer yet that would be cut.
-        () = exchange.cut() => Err(Cause::SessionEnded { sign_in: super::own::LOGIN_PATH.to_owned() }),
-        answer = sent => answer,
-    };
+    let sent = send(
+        &mut request,
+        thread,
+        movement.as_deref(),
+        Waiting::begin(&exchange, started),
+        websocket,
+    )
+    .await;
     exchange.upstream_took(started.elapsed());
-    let (answer, connection) = match answer {
+    let (answer, connection) = match sent {
         Ok(answered) => answered,
         Err(cause) => return Err((cause, asker, exchange)),
     };
@@ -142,6 +126,36 @@ pub async fn forward(
     Ok(down(answer, connection, thread, exchange))
 }
 
+/// The target, `Host` and the hop's own fields, as HTTP/1.1 has them.
+fn route(request: &mut Request<Body>, shared: &Shared, websocket: bool) {
+    let headers = request.headers_mut();
+    if !shared.preserve_host {
+        headers.insert(HOST, shared.upstream_host.clone());
+    } else if !headers.contains_key(HOST) {
+        // Of HTTP/2 it is the authority, as received; HTTP/1.0 may know none.
+        let authority = request
+            .uri()
+            .authority()
+            .and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+        let host = authority.unwrap_or_else(|| shared.public_host.clone());
+        request.headers_mut().insert(HOST, host);
+    }
+    let headers = request.headers_mut();
+    if websocket {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    } else if headers.contains_key(TE) {
+        // RFC 9110, section 10.1.4: TE is a hop's own word.
+        headers.insert(CONNECTION, HeaderValue::from_static("TE"));
+    }
+    // An absolute-form target goes on in origin-form (RFC 9112, section 3.2.1).
+    if request.uri().authority().is_some()
+        && let Some(target) = request.uri().path_and_query().cloned()
+    {
+        *request.uri_mut() = http::Uri::from(target);
+    }
+}
+
 /// Of transfer codings only `chunked` is understood, and undone, on the way (RFC 9112, section 6.1): another one could not
 /// be passed on as what it is.
 fn is_plainly_framed(headers: &HeaderMap) -> bool {
@@ -151,10 +165,6 @@ fn is_plainly_framed(headers: &HeaderMap) -> bool {
         (Some(coding), None) => coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
         _ => false,
     }
-}
-
-fn headers_of(parts: &mut http::request::Parts) -> &mut HeaderMap {
-    &mut parts.headers
 }
 
 fn is_websocket(headers: &HeaderMap) -> bool {
@@ -190,38 +200,35 @@ fn down(
     Response::from_parts(parts, body)
 }
 
-/// Sends; once more where nothing can have happened yet: the connection handed the request back, or it had lain idle and
-/// the request is idempotent and has no body (RFC 9110, section 9.2.2).
+/// Sends what is in `request`; once more where nothing can have happened yet: the connection handed the request back, or it
+/// had lain idle and the request is idempotent and has no body (RFC 9110, section 9.2.2).
 async fn send(
-    mut request: Request<Body>,
+    request: &mut Request<Body>,
     thread: &Thread,
     movement: Option<&Movement>,
+    mut waiting: Waiting<'_>,
     upgrade: bool,
 ) -> Result<(Response<Incoming>, Connection), Cause> {
-    let limit = thread.shared.upstream_timeout;
     let mut connection = match thread.upstream.ready(upgrade) {
         Some(connection) => connection,
         // Boxed: rare, and every request's future would be larger by it.
-        None => Box::pin(connect(thread, upgrade)).await?,
+        None => waiting.or_cut(Box::pin(connect(thread, upgrade))).await??,
     };
-    connection.fit(&mut request, thread.upstream.way());
+    connection.fit(request, thread.upstream.way());
     let mut again =
-        (connection.reused && movement.is_none() && is_idempotent(request.method())).then(|| copy(&request));
+        (connection.reused && movement.is_none() && is_idempotent(request.method())).then(|| Again::of(request));
     loop {
-        let Some(answer) = within(connection.sender.try_send(request), movement, limit).await else {
-            tracing::warn!(seconds = limit.as_secs(), "the upstream did not answer in time");
-            return Err(Cause::UpstreamLate);
-        };
-        let mut failed = match answer {
+        let answer = connection.sender.try_send(mem::take(request));
+        let mut failed = match waiting.within(answer, movement, thread.shared.upstream_timeout).await? {
             Ok(answer) => return Ok((answer, connection)),
             Err(failed) => failed,
         };
         let handed_back = if connection.reused { failed.take_message() } else { None };
-        match handed_back.or_else(|| again.take()) {
+        match handed_back.or_else(|| again.take().map(Again::request)) {
             Some(next) if connection.reused => {
-                request = next;
-                connection = Box::pin(connect(thread, upgrade)).await?;
-                connection.fit(&mut request, thread.upstream.way());
+                *request = next;
+                connection = waiting.or_cut(Box::pin(connect(thread, upgrade))).await??;
+                connection.fit(request, thread.upstream.way());
             }
             _ => {
                 let error = failed.into_error();
@@ -243,27 +250,6 @@ async fn connect(thread: &Thread, upgrade: bool) -> Result<Connection, Cause> {
     })
 }
 
-/// The answer's head, or None when nothing has moved for `limit`.
-async fn within<T>(answer: impl Future<Output = T>, movement: Option<&Movement>, limit: Duration) -> Option<T> {
-    let mut answer = pin!(answer);
-    let mut deadline = Instant::now() + limit;
-    let mut timer = pin!(sleep_until(deadline));
-    loop {
-        tokio::select! {
-            biased;
-            answer = &mut answer => return Some(answer),
-            () = &mut timer => {
-                let moved_on = movement.map_or(deadline, |movement| movement.last() + limit);
-                if moved_on <= deadline {
-                    return None;
-                }
-                deadline = moved_on;
-                timer.as_mut().reset(deadline);
-            }
-        }
-    }
-}
-
 /// RFC 9110, section 9.2.2.
 fn is_idempotent(method: &Method) -> bool {
     matches!(
@@ -272,11 +258,37 @@ fn is_idempotent(method: &Method) -> bool {
     )
 }
 
-/// The same request without its body, which is empty.
-fn copy(request: &Request<Body>) -> Request<Body> {
-    let mut copy = Request::new(Body::empty());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
+/// What a request without a body is made of anew.
+struct Again {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Again {
+    fn of(request: &Request<Body>) -> Self {
+        let headers = request.headers();
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            // Cheaper than a map, which is made when it is needed.
+            headers: headers
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+        }
+    }
+
+    fn request(self) -> Request<Body> {
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.version_mut() = self.version;
+        for (name, value) in self.headers {
+            request.headers_mut().append(name, value);
+        }
+        request
+    }
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use http::Method;
 
 use super::control::{Control, NoAnswer};
-use super::cookies::{CookieNames, OurCookies};
+use super::cookies::{CookieNames, OurCookies, Taken};
+use super::memory::Memory;
 use super::path::Class;
 use super::request::StrictRequest;
 use crate::clock::UnixTime;
@@ -18,17 +19,17 @@ use crate::telemetry::{SessionLookup, metrics};
 /// A request that may go to the app on behalf of a session's user.
 #[derive(Debug)]
 pub struct Permitted {
-    request: StrictRequest,
+    request: Box<StrictRequest>,
     session: Arc<Session>,
-    has_our_cookies: bool,
+    cookies: Taken,
 }
 
 /// A request that may go to the app without a session; if there is one all the same, its identity goes along.
 #[derive(Debug)]
 pub struct PublicRequest {
-    request: StrictRequest,
+    request: Box<StrictRequest>,
     session: Option<Arc<Session>>,
-    has_our_cookies: bool,
+    cookies: Taken,
     /// A preflight goes on without body and identity.
     bare: bool,
 }
@@ -44,10 +45,6 @@ pub enum Pass {
 
 /// What the gate says.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every request is forwarded; a box would cost it an allocation"
-)]
 pub enum Outcome {
     /// To the app.
     Forward(Pass),
@@ -103,41 +100,59 @@ impl Gate {
         &self.origins
     }
 
-    /// Decides about a request to the app.
-    pub async fn decide(&self, request: StrictRequest, now: UnixTime) -> Outcome {
+    /// Decides about a request to the app, on a connection with this memory.
+    pub async fn decide(&self, request: Box<StrictRequest>, memory: &Memory, now: UnixTime) -> Outcome {
+        let bare = self.pass_preflight && request.is_preflight();
+        if !bare && let Some((session, cookies)) = memory.recall(request.headers(), &self.sessions, now) {
+            metrics().session_lookup(SessionLookup::Hit);
+            return self.judge(request, Ok(Some(session)), cookies);
+        }
         let ours = self.cookies.find(request.headers());
         if ours.conflict {
-            return Outcome::CookieConflict(Box::new(request));
+            return Outcome::CookieConflict(request);
         }
-        let has_our_cookies = ours.any;
-        if self.pass_preflight && request.is_preflight() {
+        let cookies = if ours.any { Taken::Ours } else { Taken::Nothing };
+        if bare {
             return public(PublicRequest {
                 request,
                 session: None,
-                has_our_cookies,
-                bare: true,
+                cookies,
+                bare,
             });
         }
+        let moment = self.sessions.moment(now);
         let session = self.session(ours, now).await;
+        if let Ok(Some(session)) = &session {
+            memory.keep(request.headers(), session, moment);
+        }
+        self.judge(request, session, cookies)
+    }
+
+    fn judge(
+        &self,
+        request: Box<StrictRequest>,
+        session: Result<Option<Arc<Session>>, NoAnswer>,
+        cookies: Taken,
+    ) -> Outcome {
         if matches!(session, Ok(Some(_))) && could_change(&request) && request.begun_elsewhere(&self.origins) {
-            return Outcome::CrossSite(Box::new(request));
+            return Outcome::CrossSite(request);
         }
         match (request.class(), session) {
             (Class::Protected, Ok(Some(session))) => Outcome::Forward(Pass::Permitted(Permitted {
                 request,
                 session,
-                has_our_cookies,
+                cookies,
             })),
-            (Class::Protected, Ok(None)) => Outcome::SignIn(Box::new(request)),
+            (Class::Protected, Ok(None)) => Outcome::SignIn(request),
             // Nobody's identity is sent where it cannot be checked; the path is public all the same.
             (Class::Public, session) => public(PublicRequest {
                 request,
                 session: session.unwrap_or(None),
-                has_our_cookies,
+                cookies,
                 bare: false,
             }),
             // Our own paths never go to the app; the caller answers them before it comes here.
-            (Class::Own, _) | (Class::Protected, Err(NoAnswer)) => Outcome::Unavailable(Box::new(request)),
+            (Class::Own, _) | (Class::Protected, Err(NoAnswer)) => Outcome::Unavailable(request),
         }
     }
 
@@ -175,20 +190,20 @@ fn could_change(request: &StrictRequest) -> bool {
 }
 
 impl Pass {
-    /// The request, the session whose identity goes along, whether our cookies are in it, and whether its body stays here.
-    pub(super) fn into_parts(self) -> (StrictRequest, Option<Arc<Session>>, bool, bool) {
+    /// The request, the session whose identity goes along, what is taken out of its cookies, and whether its body stays here.
+    pub(super) fn into_parts(self) -> (Box<StrictRequest>, Option<Arc<Session>>, Taken, bool) {
         match self {
             Self::Permitted(Permitted {
                 request,
                 session,
-                has_our_cookies,
-            }) => (request, Some(session), has_our_cookies, false),
+                cookies,
+            }) => (request, Some(session), cookies, false),
             Self::Public(PublicRequest {
                 request,
                 session,
-                has_our_cookies,
+                cookies,
                 bare,
-            }) => (request, session, has_our_cookies, bare),
+            }) => (request, session, cookies, bare),
         }
     }
 }

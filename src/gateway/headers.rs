@@ -9,7 +9,7 @@ use http::header::{
     PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
-use super::cookies;
+use super::cookies::{self, Taken};
 use super::forwarded::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 
 /// The request's id, ours and new for every request.
@@ -69,13 +69,13 @@ impl Guarded {
 
     /// Takes out of a request what may not go on: hop-by-hop fields, what `Connection` names, identity in any spelling,
     /// our cookies, and unless the peer is trusted what only a proxy may say.
-    pub fn strip_request(&self, headers: &mut HeaderMap, peer_is_trusted: bool, has_our_cookies: bool) {
+    pub fn strip_request(&self, headers: &mut HeaderMap, peer_is_trusted: bool, cookies: Taken) {
         let keep_te = te_is_trailers(headers);
         let mut goes: Vec<HeaderName> = Vec::new();
-        if headers.contains_key(CONNECTION) {
-            goes.extend(named_by_connection(headers));
-        }
-        for name in headers.keys() {
+        for (name, value) in headers.iter() {
+            if *name == CONNECTION {
+                named_by_connection(value, &mut goes);
+            }
             if is_hop_by_hop(name) && !(*name == TE && keep_te)
                 || *name == EXPECT
                 || self.is_guarded(name.as_str(), peer_is_trusted)
@@ -86,30 +86,31 @@ impl Guarded {
         for name in goes {
             headers.remove(name);
         }
-        if has_our_cookies {
-            cookies::strip(headers);
-        }
+        cookies.strip(headers);
     }
 
     /// Takes out of a response what ends here, and any attempt to set our cookies.
     pub fn strip_response(headers: &mut HeaderMap) {
         let mut goes: Vec<HeaderName> = Vec::new();
-        if headers.contains_key(CONNECTION) {
-            goes.extend(named_by_connection(headers));
-        }
-        goes.extend(headers.keys().filter(|name| is_hop_by_hop(name)).cloned());
-        // RFC 9112, section 6.3: the coding counts, and a length beside it is not passed on.
-        if headers.contains_key(TRANSFER_ENCODING) {
-            goes.push(CONTENT_LENGTH);
+        let mut sets_ours = false;
+        // One way through them all; asking for each name by itself costs more.
+        for (name, value) in headers.iter() {
+            if !is_hop_by_hop(name) {
+                sets_ours |= *name == SET_COOKIE && cookies::sets_ours(value.as_bytes());
+                continue;
+            }
+            if *name == CONNECTION {
+                named_by_connection(value, &mut goes);
+            } else if *name == TRANSFER_ENCODING {
+                // RFC 9112, section 6.3: the coding counts, and a length beside it is not passed on.
+                goes.push(CONTENT_LENGTH);
+            }
+            goes.push(name.clone());
         }
         for name in goes {
             headers.remove(name);
         }
-        if headers
-            .get_all(SET_COOKIE)
-            .iter()
-            .any(|value| cookies::sets_ours(value.as_bytes()))
-        {
+        if sets_ours {
             let kept: Vec<HeaderValue> = headers
                 .get_all(SET_COOKIE)
                 .iter()
@@ -200,22 +201,22 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == HTTP2_SETTINGS
 }
 
-/// The fields that `Connection` names. Framing, routing and what we set ourselves are not a client's to drop.
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let fields = headers.get_all(CONNECTION);
-    let words = fields
-        .iter()
-        .flat_map(|field| field.as_bytes().split(|&byte| byte == b','));
-    words
-        .filter_map(|word| HeaderName::from_bytes(word.trim_ascii()).ok())
+/// The fields that a `Connection` field names. Framing, routing and what we set ourselves are not a client's to drop.
+fn named_by_connection(field: &HeaderValue, goes: &mut Vec<HeaderName>) {
+    let words = field.as_bytes().split(|&byte| byte == b',');
+    let names = words
+        .map(<[u8]>::trim_ascii)
+        // No field's name, and what nearly every app says.
+        .filter(|word| !word.eq_ignore_ascii_case(b"keep-alive") && !word.eq_ignore_ascii_case(b"close"))
+        .filter_map(|word| HeaderName::from_bytes(word).ok())
         .filter(|name| {
             !matches!(*name, HOST | CONTENT_LENGTH | TRAILER | TE | FORWARDED | SET_COOKIE)
                 && *name != X_FORWARDED_FOR
                 && *name != X_FORWARDED_PROTO
                 && *name != X_FORWARDED_HOST
                 && *name != X_REQUEST_ID
-        })
-        .collect()
+        });
+    goes.extend(names);
 }
 
 fn te_is_trailers(headers: &HeaderMap) -> bool {
@@ -230,6 +231,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::Guarded;
+    use crate::gateway::cookies::Taken;
 
     fn guarded() -> Guarded {
         Guarded::new(
@@ -249,7 +251,7 @@ mod tests {
                 HeaderValue::from_str(value).unwrap(),
             );
         }
-        guarded().strip_request(&mut headers, trusted, true);
+        guarded().strip_request(&mut headers, trusted, Taken::Ours);
         let mut names: Vec<String> = headers.keys().map(|name| name.as_str().to_owned()).collect();
         names.sort();
         names

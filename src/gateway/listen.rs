@@ -323,7 +323,8 @@ async fn serve(stream: StdStream, thread: &Arc<Thread>, keepalive: Duration, gue
         None => {
             let near = address.ip().to_canonical().is_loopback() || thread.shared.forwarding.peer(address).trusted;
             if near && begins_as_http2(&stream, keepalive).await? {
-                serve_http2(stream, address, thread, keepalive, guest).await;
+                // Boxed: it is larger than what most connections need.
+                Box::pin(serve_http2(stream, address, thread, keepalive, guest)).await;
             } else {
                 serve_http(stream, address, thread, keepalive, guest).await;
             }
@@ -332,7 +333,7 @@ async fn serve(stream: StdStream, thread: &Arc<Thread>, keepalive: Duration, gue
             // Boxed: of a connection's memory, the handshake's is needed for a moment only.
             if let Some(stream) = Box::pin(certificate.accept(stream)).await {
                 if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                    serve_http2(stream, address, thread, keepalive, guest).await;
+                    Box::pin(serve_http2(stream, address, thread, keepalive, guest)).await;
                 } else {
                     serve_http(stream, address, thread, keepalive, guest).await;
                 }

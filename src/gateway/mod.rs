@@ -17,6 +17,7 @@ mod gate;
 mod headers;
 mod host;
 mod listen;
+mod memory;
 mod own;
 mod path;
 mod redirect;
@@ -26,6 +27,7 @@ mod stream;
 mod tls;
 mod tunnel;
 mod upstream;
+mod waiting;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -60,7 +62,7 @@ use self::request::Asker;
 use self::respond::Cause;
 use self::upstream::{Upstream, Way};
 use crate::clock::UnixTime;
-use crate::config::Settings;
+use crate::config::{Settings, Streams};
 use crate::identity::KeyRing;
 use crate::pages::Pages;
 use crate::session::Sessions;
@@ -95,6 +97,7 @@ pub struct Shared {
     preserve_host: bool,
     certificate: Option<Arc<Certificate>>,
     hsts: bool,
+    streams: Streams,
 }
 
 /// What the control plane lends to the data plane.
@@ -163,6 +166,7 @@ impl Shared {
             preserve_host: settings.upstream.preserve_host,
             certificate: lent.certificate,
             hsts: settings.hsts,
+            streams: settings.streams,
         }))
     }
 
@@ -216,7 +220,8 @@ async fn handle(
     connection: Arc<ClientConnection>,
     thread: Arc<Thread>,
 ) -> Result<Response<Body>, Infallible> {
-    let mut answer = decide(request, connection, &thread).await;
+    // Boxed: hyper keeps room for this future as long as the connection lives, and most connections idle.
+    let mut answer = Box::pin(decide(request, connection, &thread)).await;
     if thread.shared.hsts {
         // RFC 6797, section 7.2; the app's own is replaced: the operator's word counts.
         answer
@@ -235,7 +240,7 @@ async fn decide(request: Request<Incoming>, connection: Arc<ClientConnection>, t
     if !connection.peer.trusted && Forwarding::claims_to_be_forwarded(request.headers()) {
         shared.telemetry.forwarded_by_stranger(connection.peer.address);
     }
-    let mut exchange = Exchange::begin(connection, Arc::clone(&shared.telemetry));
+    let mut exchange = Exchange::begin(Arc::clone(&connection), Arc::clone(&shared.telemetry));
     exchange.describe(id, client, request.method(), request.uri().path());
     let request = match request::read(request, &shared.hosts, &shared.paths) {
         Ok(request) => request,
@@ -260,12 +265,12 @@ async fn decide(request: Request<Incoming>, connection: Arc<ClientConnection>, t
     }
     if request.class() == Class::Own {
         // Boxed: what is rare must not make every request's future large, for it is moved.
-        return match Box::pin(own::answer(request, shared, &Asking { id, client }, now)).await {
+        return match Box::pin(own::answer(*request, shared, &Asking { id, client }, now)).await {
             Ok(answer) => own_answer(answer, exchange),
             Err(cause) => respond(&cause, asker, shared, id, exchange),
         };
     }
-    match shared.gate.decide(request, now).await {
+    match shared.gate.decide(request, &connection.memory, now).await {
         Outcome::Forward(pass) => match forward::forward(pass, thread, exchange, &id.header(), now).await {
             Ok(answer) => answer,
             Err((cause, asker, exchange)) => respond(&cause, asker, shared, id, exchange),
@@ -317,6 +322,7 @@ fn own_answer(answer: Response<Bytes>, mut exchange: Box<Exchange>) -> Response<
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
     exchange.answered(parts.status);
+    exchange.settled();
     Response::from_parts(parts, Body::own(bytes, Some(exchange)))
 }
 

@@ -65,7 +65,7 @@ pub enum Refusal {
 }
 
 /// Reads a request strictly; a refusal comes with who asked.
-pub fn read(request: Request<Incoming>, hosts: &Hosts, paths: &Paths) -> Result<StrictRequest, (Refusal, Asker)> {
+pub fn read(request: Request<Incoming>, hosts: &Hosts, paths: &Paths) -> Result<Box<StrictRequest>, (Refusal, Asker)> {
     let (mut parts, body) = request.into_parts();
     if parts.version == Version::HTTP_2 {
         join_cookies(&mut parts.headers);
@@ -75,7 +75,8 @@ pub fn read(request: Request<Incoming>, hosts: &Hosts, paths: &Paths) -> Result<
         Ok((class, host, chunked)) => {
             let asker = asker(&parts);
             let websocket = is_websocket(&parts) && body.is_end_stream();
-            Ok(StrictRequest {
+            // Boxed: it is handed on from step to step.
+            Ok(Box::new(StrictRequest {
                 parts,
                 body,
                 class,
@@ -83,7 +84,7 @@ pub fn read(request: Request<Incoming>, hosts: &Hosts, paths: &Paths) -> Result<
                 asker,
                 websocket,
                 chunked,
-            })
+            }))
         }
         Err(refusal) => Err((refusal, asker(&parts))),
     }

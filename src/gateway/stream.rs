@@ -28,9 +28,16 @@ pub struct Phase {
     under_way: AtomicU32,
     /// Requests ever, over HTTP/2: a short one comes and goes between two looks at the phase.
     requests: AtomicU32,
+    /// Over HTTP/2: answers of the app that came to their end, and those that the client did not want any more.
+    finished: AtomicU32,
+    unwanted: AtomicU32,
     /// Heads come in frames, between others: only idleness has a limit.
     http2: bool,
 }
+
+/// Streams that a client may reset after they were sent on, besides as many as it let finish. h2 counts those that were
+/// reset before we took them; these cost the app a request each (CVE-2023-44487, drawn out).
+const MOST_UNWANTED: u32 = 100;
 
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
@@ -65,6 +72,16 @@ impl Phase {
         if self.under_way.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.state.store(IDLE, Ordering::Relaxed);
         }
+    }
+
+    /// An answer of the app's came to its end, or the client did not want it any more; false when that was so too often.
+    pub fn may_go_on(&self, finished: bool) -> bool {
+        if finished {
+            self.finished.fetch_add(1, Ordering::Relaxed);
+            return true;
+        }
+        let unwanted = self.unwanted.fetch_add(1, Ordering::Relaxed);
+        unwanted <= MOST_UNWANTED.saturating_add(self.finished.load(Ordering::Relaxed))
     }
 
     fn state(&self) -> u8 {

@@ -15,6 +15,7 @@ use super::body::Body;
 use super::connection::Watch;
 use super::exchange::Exchange;
 use super::headers::Guarded;
+use crate::config::Streams;
 use crate::session::Session;
 
 /// Answers 101 and carries bytes once the client has it; nothing of the client's goes on before.
@@ -44,7 +45,9 @@ async fn carry(
     mut exchange: Box<Exchange>,
 ) {
     let watch = Arc::new(Watch::default());
-    if let Some(session) = &session {
+    if let Some(session) = &session
+        && thread.shared.streams == Streams::EndWithSession
+    {
         watch.carry(session);
     }
     watch.carries_stream();

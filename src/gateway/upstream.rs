@@ -11,10 +11,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::Either;
 use http::header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING, USER_AGENT};
 use http::uri::{Authority, Scheme, Uri};
 use http::{Request, Response, StatusCode, Version};
@@ -141,6 +142,8 @@ pub struct Upstream {
     shared: Mutex<Vec<Shared>>,
     /// One at a time makes an HTTP/2 connection.
     connecting: tokio::sync::Mutex<()>,
+    /// Whether the app chose HTTP/1.1 when it was last asked over TLS: then everybody makes a connection of their own.
+    one_each: AtomicBool,
 }
 
 /// An HTTP/2 connection, and the room on it.
@@ -193,13 +196,13 @@ pub enum Sender {
 
 impl Sender {
     /// Sends one request; hands it back if it was never sent.
-    pub async fn try_send(
+    pub fn try_send(
         &mut self,
         request: Request<Body>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>> + use<> {
         match self {
-            Self::One(sender) => sender.try_send_request(request).await,
-            Self::Many { sender, .. } => sender.try_send_request(request).await,
+            Self::One(sender) => Either::Left(sender.try_send_request(request)),
+            Self::Many { sender, .. } => Either::Right(sender.try_send_request(request)),
         }
     }
 }
@@ -280,6 +283,7 @@ impl Upstream {
             idle: Mutex::default(),
             shared: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
+            one_each: AtomicBool::new(false),
         })
     }
 
@@ -369,12 +373,28 @@ impl Upstream {
                 connector,
                 ..
             } => {
+                // Whoever comes first finds out what the app speaks; the others wait, and share its connection or make
+                // their own.
+                let mut turn = None;
+                if !self.one_each.load(Ordering::Relaxed) {
+                    turn = Some(self.connecting.lock().await);
+                    if let Some(sender) = self.shared_one() {
+                        return Ok(Connection { sender, reused: false });
+                    }
+                    if self.one_each.load(Ordering::Relaxed) {
+                        turn = None;
+                    }
+                }
                 let stream = connector.connect(name.clone(), tcp(authority).await?).await?;
-                if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                let many = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                self.one_each.store(!many, Ordering::Relaxed);
+                let connection = if many {
                     self.many(stream).await
                 } else {
                     one(stream).await
-                }
+                };
+                drop(turn);
+                connection
             }
         }
     }

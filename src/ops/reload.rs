@@ -153,10 +153,12 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ldap,
         entry: _,
         assertion_audience,
-        session_length,
-        session_idle,
+        session_length: _,
+        session_idle: _,
         restore,
-        audit_kept,
+        audit_kept: _,
+        session_cache: _,
+        streams: _,
     } = new;
     let changes = [
         (
@@ -203,13 +205,11 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
             "VESTIBULE_ASSERTION_AUDIENCE",
             old.assertion_audience != *assertion_audience,
         ),
-        ("SESSION_LENGTH", old.session_length != *session_length),
-        ("VESTIBULE_SESSION_IDLE", old.session_idle != *session_idle),
         ("LOCAL_RESTORE", old.restore != *restore),
-        ("VESTIBULE_AUDIT_DAYS", old.audit_kept != *audit_kept),
     ];
     let mut names: Vec<_> = changes
         .into_iter()
+        .chain(session_changes(old, new))
         .filter_map(|(name, differs)| differs.then_some(name))
         .chain(database_changes(&old.database, database))
         .collect();
@@ -224,6 +224,16 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         (None, Some(_)) | (Some(_), None) => names.push("LOCAL_LDAP_ADDRESS"),
     }
     names
+}
+
+fn session_changes(old: &Settings, new: &Settings) -> [(&'static str, bool); 5] {
+    [
+        ("SESSION_LENGTH", old.session_length != new.session_length),
+        ("VESTIBULE_SESSION_IDLE", old.session_idle != new.session_idle),
+        ("VESTIBULE_AUDIT_DAYS", old.audit_kept != new.audit_kept),
+        ("VESTIBULE_SESSION_CACHE", old.session_cache != new.session_cache),
+        ("VESTIBULE_STREAMS_OUTLIVE_SESSION", old.streams != new.streams),
+    ]
 }
 
 fn ldap_changes(old: &Ldap, new: &Ldap) -> impl Iterator<Item = &'static str> {

@@ -12,7 +12,7 @@ use super::sessions::Sessions;
 use super::{SessionRules, Unavailable};
 use crate::clock::UnixTime;
 use crate::identity::{KeyRing, KeyRingError};
-use crate::store::{Bell, ChangeKind, FeedEntry, Heard, Reading, StoreError};
+use crate::store::{Bell, ChangeKind, FeedEntry, Heard, Reading, SWEPT_AT_ONCE, StoreError};
 
 /// A change by another process is heard within this; where the database calls, at once.
 const POLL: Duration = Duration::from_millis(250);
@@ -128,13 +128,13 @@ impl Sessions {
         match entry.kind {
             Some(ChangeKind::User) => {
                 for (_, life) in self.registry.pick(|life| life.user.as_str() == entry.subject) {
-                    self.cache.invalidate(&life.hash);
+                    self.cache.forget(&life.hash);
                 }
             }
             Some(ChangeKind::UserEnded) => {
                 let known = self.registry.pick(|life| life.user.as_str() == entry.subject);
                 for (_, life) in &known {
-                    self.cache.invalidate(&life.hash);
+                    self.cache.forget(&life.hash);
                 }
                 if !known.is_empty() {
                     // Not all of them blindly: who was activated again since may have signed in again.
@@ -154,7 +154,7 @@ impl Sessions {
             // Of many people at once, and rare: all are read again at their next request.
             Some(ChangeKind::Team) => {
                 self.drops.fetch_add(1, Ordering::SeqCst);
-                self.cache.invalidate_all();
+                self.cache.forget_all();
             }
             None => {}
         }
@@ -171,7 +171,7 @@ impl Sessions {
     ) -> Result<(), StoreError> {
         self.applied.store(feed, Ordering::SeqCst);
         self.drops.fetch_add(1, Ordering::SeqCst);
-        self.cache.invalidate_all();
+        self.cache.forget_all();
         self.gone.invalidate_all();
         let known = self.registry.pick(|_| true);
         let still = reading.live_sids(now).await?.into_iter().collect();
@@ -231,6 +231,9 @@ impl Sessions {
 
     pub(super) async fn upkeep(&self, now: UnixTime) -> Result<(), Unavailable> {
         self.flush().await?;
+        // What was evicted is let go of first.
+        self.cache.tidy();
+        self.registry.give_up_unheld();
         // Other processes write what they saw once a minute, too.
         let unused_since = self.rules.idle.map(|idle| {
             let idle = i64::try_from(idle.as_secs()).unwrap_or(i64::MAX);
@@ -239,11 +242,16 @@ impl Sessions {
         if let Some(since) = unused_since {
             self.end_unused(since, now).await?;
         }
-        let mut writing = self.store.writing().await?;
-        writing.sweep(now).await?;
         let kept = i64::try_from(self.rules.audit_kept.as_secs()).unwrap_or(i64::MAX);
-        writing.sweep_audit(now.plus(-kept)).await?;
-        Ok(writing.commit().await?)
+        loop {
+            let mut writing = self.store.writing().await?;
+            let swept = writing.sweep(now).await?;
+            writing.sweep_audit(now.plus(-kept)).await?;
+            writing.commit().await?;
+            if i64::try_from(swept).is_ok_and(|swept| swept < SWEPT_AT_ONCE) {
+                return Ok(());
+            }
+        }
     }
 
     /// Ends sessions that no process has seen used since, also those that it does not know itself.
@@ -251,11 +259,17 @@ impl Sessions {
         if !self.store.reading().await?.any_session_unused(since).await? {
             return Ok(());
         }
-        let mut change = self.store.change(now).await?;
-        for sid in change.delete_sessions_unused(since).await? {
-            change.publish(ChangeKind::Session, &sid).await?;
+        loop {
+            let mut change = self.store.change(now).await?;
+            let ended = change.delete_sessions_unused(since, SWEPT_AT_ONCE).await?;
+            for sid in &ended {
+                change.publish(ChangeKind::Session, sid).await?;
+            }
+            change.commit().await?;
+            if i64::try_from(ended.len()).is_ok_and(|ended| ended < SWEPT_AT_ONCE) {
+                return Ok(());
+            }
         }
-        Ok(change.commit().await?)
     }
 
     /// Writes what `run` has not yet written; before the process ends.

@@ -143,13 +143,24 @@ impl Life {
         self.written.fetch_max(last_seen.0, Ordering::Relaxed);
     }
 
+    /// Ends it, whatever the clock says from now on.
+    pub(super) fn end(&self) {
+        self.expires.store(i64::MIN, Ordering::Relaxed);
+        self.ended.cancel();
+    }
+
     pub(super) fn is_expired(&self, now: UnixTime) -> bool {
-        self.ended.is_cancelled() || now.0 >= self.expires.load(Ordering::Relaxed)
+        now.0 >= self.expires.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_idle(&self, now: UnixTime, idle: Option<Duration>) -> bool {
         let unused = now.0.saturating_sub(self.last_seen.load(Ordering::Relaxed));
         idle.is_some_and(|idle| u64::try_from(unused).is_ok_and(|unused| unused >= idle.as_secs()))
+    }
+
+    /// Whether it is to end sooner than the store was told at first.
+    fn is_to_die(&self) -> bool {
+        lock(&self.dies).is_some()
     }
 
     /// Whether the steady clock says that it is over.
@@ -158,9 +169,9 @@ impl Life {
     }
 }
 
-/// The lives of all sessions that this process has seen and that are not over, by public id: a few hundred bytes each.
-/// None is dropped before its end, whether or not the cache still has its session: a WebSocket may wait on its signal for
-/// days. Control plane only.
+/// The lives of the sessions that this process holds somewhere, by public id: a few hundred bytes each. One is kept for as
+/// long as somebody may wait on its signal (a WebSocket does for days), whether or not the cache still has its session;
+/// what nobody holds any more is given up, so that this is bounded by the cache and the open connections. Control plane only.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     lives: Mutex<HashMap<String, Arc<Life>>>,
@@ -190,6 +201,17 @@ impl Registry {
         let lives = lock(&self.lives);
         let picked = lives.iter().filter(|(_, life)| wanted(life));
         picked.map(|(sid, life)| (sid.clone(), Arc::clone(life))).collect()
+    }
+
+    /// Gives up what only this holds and the store has all of: whoever brings such a session's cookie again finds it there.
+    pub(super) fn give_up_unheld(&self) {
+        let mut lives = lock(&self.lives);
+        // Counted under the lock: nobody adopts one meanwhile.
+        lives.retain(|_, life| Arc::strong_count(life) > 1 || life.unwritten().is_some() || life.is_to_die());
+        let (held, room) = (lives.len(), lives.capacity());
+        if room > 4 * held + 1024 {
+            lives.shrink_to(2 * held);
+        }
     }
 
     /// Those that are over by either clock.

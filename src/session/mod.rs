@@ -4,6 +4,7 @@
 //! Public face: the data plane calls [`Sessions::cached`] and [`Session`]'s methods; everything `async` here is the
 //! control plane's. [`Sessions::run`] must run as long as the gateway does: it hears what other processes changed.
 
+mod cache;
 mod follow;
 mod live;
 mod recheck;
@@ -41,6 +42,13 @@ pub enum Cached {
     Unavailable,
 }
 
+/// When a session was looked up, as [`Sessions::still`] must know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    forgotten: u64,
+    now: UnixTime,
+}
+
 /// Said when the store does not answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the session store does not answer")]
@@ -55,6 +63,8 @@ pub struct SessionRules {
     pub idle: Option<Duration>,
     /// `VESTIBULE_AUDIT_DAYS`: the store is tidied by the same hand.
     pub audit_kept: Duration,
+    /// `VESTIBULE_SESSION_CACHE`, in bytes; what a session takes is estimated.
+    pub cache: u64,
 }
 
 /// A sign-in that succeeded.

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
+use moka::sync::Cache as Moka;
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
+use super::cache::Cache;
 use super::live::{Life, Registry, Session};
 use super::records::method_of;
 use super::token::{Token, TokenHash, hash_of, is_ours};
-use super::{Cached, CannotBegin, NewSession, ProviderTokens, SessionRules, Unavailable};
+use super::{Cached, CannotBegin, Moment, NewSession, ProviderTokens, SessionRules, Unavailable};
 use crate::clock::UnixTime;
 use crate::identity::Claims;
 use crate::person::Role;
@@ -24,8 +24,6 @@ use crate::telemetry::metrics;
 
 /// The one method by which somebody comes without an identity.
 const RESTORE: &str = "restore";
-/// What the cache may hold, by its own estimate.
-const CACHE_BYTES: u64 = 256 * 1024 * 1024;
 /// How long a session goes on that a newer one of the same browser replaced: requests under way still bring its cookie.
 const REPLACED: i64 = 30;
 /// How long cached sessions go on while the store is away.
@@ -44,9 +42,9 @@ pub struct Sessions {
     pub(super) store: Store,
     pub(super) sealer: Arc<Sealer>,
     pub(super) rules: SessionRules,
-    pub(super) cache: Cache<TokenHash, Arc<Session>>,
+    pub(super) cache: Cache,
     /// Tokens of ours that the store does not know (any more).
-    pub(super) gone: Cache<TokenHash, ()>,
+    pub(super) gone: Moka<TokenHash, ()>,
     pub(super) registry: Registry,
     /// The number of the newest change that the cache has heard of.
     pub(super) applied: AtomicI64,
@@ -76,13 +74,8 @@ impl Sessions {
             store,
             sealer,
             rules,
-            cache: Cache::builder()
-                .max_capacity(CACHE_BYTES)
-                .weigher(|_, session: &Arc<Session>| session.weight())
-                // The least recently used go first: nobody can push out people who are at work by signing in often.
-                .eviction_policy(EvictionPolicy::lru())
-                .build(),
-            gone: Cache::builder()
+            cache: Cache::new(rules.cache),
+            gone: Moka::builder()
                 .max_capacity(10_000)
                 .time_to_live(Duration::from_mins(1))
                 .build(),
@@ -126,6 +119,23 @@ impl Sessions {
         }
         session.life.touch(now);
         Cached::Live(session)
+    }
+
+    /// Data plane: what somebody who looks a session up now must ask [`Sessions::still`] with. Taken before the look.
+    #[must_use]
+    pub fn moment(&self, now: UnixTime) -> Moment {
+        Moment {
+            forgotten: self.cache.forgotten(),
+            now,
+        }
+    }
+
+    /// Data plane: whether [`Sessions::cached`] would find `session`, found at `moment`, again: nothing was taken out of the
+    /// cache since, and it is the same second, so that it counts as used. In another second the cache is asked, and hears
+    /// that the session is not one of those that nobody uses.
+    #[must_use]
+    pub fn still(&self, session: &Session, moment: Moment, now: UnixTime) -> bool {
+        self.moment(now) == moment && !session.life.is_expired(now) && self.away_for(now) <= PATIENCE_WITH_STORE
     }
 
     /// Control plane: asks the store for a cookie's value and remembers the answer.
@@ -241,7 +251,7 @@ impl Sessions {
             change.commit().await?;
         }
         self.end_here(sid);
-        session.life.ended.cancel();
+        session.life.end();
         Ok(ProviderTokens {
             id_token: self.unsealed(ID_TOKEN, sid, id_token),
             refresh_token: self.unsealed(REFRESH_TOKEN, sid, refresh_token),
@@ -274,9 +284,9 @@ impl Sessions {
     /// Takes a session out of everything here, and fires its signal.
     pub(super) fn end_here(&self, sid: &str) {
         if let Some(life) = self.registry.remove(sid) {
-            life.ended.cancel();
+            life.end();
             metrics().sessions_ended.inc();
-            self.cache.invalidate(&life.hash);
+            self.cache.forget(&life.hash);
             self.gone.insert(life.hash, ());
         }
     }
@@ -289,7 +299,7 @@ impl Sessions {
         self.cache.insert(hash, session);
         let fresh = self.applied.load(Ordering::SeqCst) <= feed && self.drops.load(Ordering::SeqCst) == drops;
         if !fresh {
-            self.cache.invalidate(&hash);
+            self.cache.forget(&hash);
         }
         fresh
     }

@@ -17,6 +17,7 @@ const RULES: SessionRules = SessionRules {
     length: Duration::from_hours(1),
     idle: None,
     audit_kept: Duration::from_hours(24),
+    cache: 64 * 1024 * 1024,
 };
 
 /// One gateway process.
@@ -349,7 +350,7 @@ async fn what_was_read_before_a_change_is_not_remembered_after_it() {
         for heard in ["before remembering", "after remembering", "by looking at everything"] {
             let (token, session) = gateway.sign_in("ann").await;
             let hash = session.life.hash;
-            sessions.cache.invalidate(&hash);
+            sessions.cache.forget(&hash);
             let drops = sessions.drops.load(SeqCst);
             let (row, feed) = gateway.store.reading().await.unwrap().session(&hash).await.unwrap();
             let read = sessions.live(row.unwrap(), Vec::new(), hash, NOW).unwrap().unwrap();
@@ -537,8 +538,7 @@ async fn a_shorter_length_counts_for_those_who_signed_in_before() {
         let (token, _) = Gateway::start(&place, RULES).await.sign_in("ann").await;
         let strict = SessionRules {
             length: Duration::from_mins(1),
-            idle: None,
-            audit_kept: RULES.audit_kept,
+            ..RULES
         };
         let gateway = Gateway::start(&place, strict).await;
         assert_eq!(gateway.find(&token, NOW).await.unwrap().expires_at(), NOW.plus(60));
@@ -677,7 +677,7 @@ async fn a_damaged_session_is_an_error_and_no_session() {
             let gateway = Gateway::start(&place, RULES).await;
             let (token, _) = gateway.sign_in("ann").await;
             damage(&gateway.store, sql).await;
-            gateway.sessions.cache.invalidate_all();
+            gateway.sessions.cache.forget_all();
             assert!(
                 gateway
                     .sessions
@@ -875,5 +875,78 @@ async fn a_change_of_a_team_shows_in_live_sessions_at_the_next_look() {
             .await
             .unwrap();
         assert!(teams().await.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_remembered_of_a_cookie_holds_until_anything_is_forgotten_and_a_second_at_most() {
+    for place in places().await {
+        let gateway = Gateway::start(&place, RULES).await;
+        let (_, session) = gateway.sign_in("ann").await;
+        let (_, other) = gateway.sign_in("bob").await;
+        let sessions = &gateway.sessions;
+        let moment = sessions.moment(NOW);
+        assert!(sessions.still(&session, moment, NOW));
+        assert!(!sessions.still(&session, moment, NOW.plus(1)));
+        assert!(!sessions.still(&session, moment, NOW.plus(-1)));
+        // Somebody else's session ends: everybody asks the cache again, and ann's is there.
+        sessions.end(&other, &Actor::system(), NOW).await.unwrap();
+        assert!(!sessions.still(&session, moment, NOW));
+        let moment = sessions.moment(NOW);
+        assert!(sessions.still(&session, moment, NOW));
+        assert!(
+            !sessions.still(&other, moment, NOW),
+            "an ended session is never remembered"
+        );
+        sessions.end(&session, &Actor::system(), NOW).await.unwrap();
+        assert!(!sessions.still(&session, sessions.moment(NOW), NOW));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_by_another_process_is_not_missed_by_what_is_remembered() {
+    for place in places().await {
+        let (here, there) = (Gateway::start(&place, RULES).await, Gateway::start(&place, RULES).await);
+        let (token, _) = there.sign_in("ann").await;
+        let session = here.live(&token, NOW).await.unwrap();
+        let moment = here.sessions.moment(NOW);
+        let mut change = there.store.change(NOW).await.unwrap();
+        change
+            .publish(crate::store::ChangeKind::User, session.claims().sub.as_str())
+            .await
+            .unwrap();
+        change.commit().await.unwrap();
+        assert!(here.sessions.still(&session, moment, NOW), "not heard of yet");
+        here.sessions.follow(&here.keys, NOW).await.unwrap();
+        assert!(!here.sessions.still(&session, moment, NOW));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_holds_is_given_up_and_found_again() {
+    for place in places().await {
+        // Room for a few sessions only.
+        let gateway = Gateway::start(&place, SessionRules { cache: 10_000, ..RULES }).await;
+        let (_, held) = gateway.sign_in("held").await;
+        let mut tokens = Vec::new();
+        for number in 0..200 {
+            tokens.push(gateway.sign_in(&format!("p{number}")).await.0);
+        }
+        assert_eq!(gateway.sessions.known(), 201);
+        // What the cache threw out it lets go of a little later.
+        for _ in 0..20 {
+            for token in &tokens {
+                gateway.cached(token, NOW);
+            }
+            gateway.sessions.upkeep(NOW).await.unwrap();
+        }
+        let known = gateway.sessions.known();
+        assert!((1..100).contains(&known), "{known}");
+        // Who waits on the signal of one hears it, and who was given up comes back.
+        gateway.sessions.end_here(&held.claims().sid);
+        assert!(held.ended().is_cancelled());
+        for token in &tokens {
+            assert!(gateway.find(token, NOW).await.is_some());
+        }
     }
 }

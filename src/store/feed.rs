@@ -109,6 +109,9 @@ impl Reading {
     }
 }
 
+/// Sessions that one sweep takes away.
+pub(crate) const SWEPT_AT_ONCE: i64 = 2000;
+
 impl Writing {
     /// Marks an attempt as used; false if it was before.
     pub(crate) async fn use_attempt(&mut self, id: &str, until: UnixTime) -> Result<bool, StoreError> {
@@ -116,14 +119,20 @@ impl Writing {
         Ok(self.link.execute(sql, &[id.into(), until.0.into()]).await? == 1)
     }
 
-    /// Takes away what nobody can ask for any more: expired sessions and attempts, feed entries of over an hour ago.
+    /// Takes away what nobody can ask for any more: expired sessions and attempts, feed entries of over an hour ago. Of
+    /// sessions at most [`SWEPT_AT_ONCE`]: a hundred thousand that are over together must not hold up who signs in. Says how
+    /// many it were.
     ///
     /// A session's row stays for some minutes: another process may have a clock that is behind, and what it still has as live
     /// must be within reach of a revocation.
     pub(crate) async fn sweep(&mut self, now: UnixTime) -> Result<u64, StoreError> {
         let expired = self
             .link
-            .execute("DELETE FROM sessions WHERE expires <= $1", &[now.plus(-600).0.into()])
+            .execute(
+                "DELETE FROM sessions WHERE token_hash IN \
+                 (SELECT token_hash FROM sessions WHERE expires <= $1 LIMIT $2)",
+                &[now.plus(-600).0.into(), SWEPT_AT_ONCE.into()],
+            )
             .await?;
         self.link
             .execute("DELETE FROM used_attempts WHERE until <= $1", &[now.0.into()])

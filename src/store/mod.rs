@@ -41,7 +41,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 pub(crate) use self::audit::{AuditRow, AuditSearch};
 pub use self::backup::{BackupError, backup};
 pub use self::copy::{CopiedTable, CopyError};
-pub(crate) use self::feed::{ChangeKind, FeedEntry};
+pub(crate) use self::feed::{ChangeKind, FeedEntry, SWEPT_AT_ONCE};
 pub(crate) use self::keys::KeyRow;
 use self::link::{Link, To, within};
 pub(crate) use self::once::Taken;

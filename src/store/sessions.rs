@@ -240,10 +240,15 @@ impl Change {
         rows.iter().map(|row| row.get("sid")).collect()
     }
 
-    /// Those that were last used before; says their public ids.
-    pub(crate) async fn delete_sessions_unused(&mut self, since: UnixTime) -> Result<Vec<String>, StoreError> {
-        let sql = "DELETE FROM sessions WHERE last_seen < $1 RETURNING sid";
-        let rows = self.link.rows(sql, &[since.0.into()]).await?;
+    /// Those that were last used before, at most so many; says their public ids.
+    pub(crate) async fn delete_sessions_unused(
+        &mut self,
+        since: UnixTime,
+        most: i64,
+    ) -> Result<Vec<String>, StoreError> {
+        let sql = "DELETE FROM sessions WHERE token_hash IN \
+                   (SELECT token_hash FROM sessions WHERE last_seen < $1 LIMIT $2) RETURNING sid";
+        let rows = self.link.rows(sql, &[since.0.into(), most.into()]).await?;
         rows.iter().map(|row| row.get("sid")).collect()
     }
 

@@ -17,7 +17,7 @@ use vestibule::cli::serve::Instance;
 use vestibule::clock::UnixTime;
 use vestibule::config::{
     AuthMethod, ClientAuth, Database, EmailVerified, EntryRules, ForwardingHeader, LogFormat, Oidc, Postgres,
-    PostgresTls, ProviderProxy, PublicPaths, PublicUrl, SecretKeys, Settings, Upstream, UpstreamScheme,
+    PostgresTls, ProviderProxy, PublicPaths, PublicUrl, SecretKeys, Settings, Streams, Upstream, UpstreamScheme,
 };
 use vestibule::person::Role;
 use vestibule::seal::SecretKey;
@@ -420,5 +420,7 @@ fn plain_settings(issuer: &str, app: SocketAddr, port: u16, folder: &std::path::
         restore: false,
         session_idle: None,
         audit_kept: Duration::from_hours(24),
+        session_cache: 64 * 1024 * 1024,
+        streams: Streams::EndWithSession,
     }
 }

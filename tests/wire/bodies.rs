@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::support::{Wire, dechunked};
+use vestibule::config::Streams;
 
 #[test]
 fn bodies_pass_both_ways_whole() {
@@ -193,6 +194,31 @@ fn a_websocket_echoes_and_ends_with_its_session() {
         client.closes_within(Duration::from_secs(1)),
         "the WebSocket outlived its session"
     );
+}
+
+#[test]
+fn a_websocket_and_a_stream_run_on_where_the_operator_says_so() {
+    let wire = Wire::with(|settings| settings.streams = Streams::OutliveSession);
+    let ask = |path: &str, more: &str| {
+        let mut client = wire.connect();
+        client.send(
+            format!(
+                "GET {path} HTTP/1.1\r\nHost: app.test\r\nCookie: {}\r\n{more}\r\n",
+                wire.cookie
+            )
+            .as_bytes(),
+        );
+        client
+    };
+    let mut socket = ask("/ws", "Connection: Upgrade\r\nUpgrade: websocket\r\n");
+    assert_eq!(socket.answer().status, 101);
+    let mut events = ask("/sse", "");
+    end_all_sessions(&wire);
+    assert!(!events.closes_within(Duration::from_secs(2)), "the stream ended");
+    socket.send(b"ping");
+    assert_eq!(socket.read_exactly(4), b"ping");
+    // Only what was under way: nobody gets anything new.
+    assert_eq!(wire.signed_in("GET /x", &[]).status, 401);
 }
 
 #[test]

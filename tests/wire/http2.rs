@@ -523,11 +523,18 @@ fn a_hundred_and_twenty_eight_streams_at_once() {
             let mut sender = client.sender.clone();
             async move {
                 let (answer, _) = sender.send_request(get, true).unwrap();
-                timeout(LIMIT, answer).await.unwrap().unwrap()
+                let (parts, mut events) = timeout(LIMIT, answer).await.unwrap().unwrap().into_parts();
+                // A client that takes nothing of many small frames is stopped by its own library.
+                tokio::spawn(async move {
+                    while let Some(Ok(data)) = events.data().await {
+                        drop(events.flow_control().release_capacity(data.len()));
+                    }
+                });
+                parts.status
             }
         });
         let answers = futures_util::future::join_all(slow).await;
-        assert!(answers.iter().all(|answer| answer.status() == 200));
+        assert!(answers.iter().all(|status| *status == 200));
         assert!(start.elapsed() < Duration::from_secs(8), "one after the other");
     });
 }
@@ -563,6 +570,46 @@ fn a_stream_ends_with_its_session_and_leaves_the_others_alone() {
         assert_eq!(uploaded.status(), 401);
         assert_eq!(client.ask(get(wire, "/health"), b"").await.unwrap().status, 200);
         assert!(!wire.app.seen().iter().any(|seen| seen.head.contains("/echo")));
+    });
+}
+
+#[test]
+fn a_client_that_asks_only_to_cancel_is_cut_off() {
+    with_h2(async |wire, client| {
+        let mut asked = 0;
+        while asked < 400 {
+            let Ok(mut sender) = client.sender.clone().ready().await else {
+                break;
+            };
+            let Ok((answer, _)) = sender.send_request(get(wire, "/slow"), true) else {
+                break;
+            };
+            asked += 1;
+            // Until it has come to the app: what is reset before is counted elsewhere.
+            let start = Instant::now();
+            while wire.app.seen().len() < asked && start.elapsed() < Duration::from_secs(2) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            drop(answer);
+        }
+        let reached = wire.app.seen().len();
+        assert!((90..=110).contains(&reached), "{reached} reached the app");
+        assert!(timeout(LIMIT, client.connection).await.is_ok(), "the connection stays");
+    });
+}
+
+#[test]
+fn a_client_that_cancels_now_and_then_is_not() {
+    with_h2(async |wire, client| {
+        for round in 0..150 {
+            let mut sender = client.sender.clone().ready().await.unwrap();
+            let (answer, _) = sender.send_request(get(wire, "/sse"), true).unwrap();
+            let mut events = answer.await.unwrap().into_body();
+            events.data().await.unwrap().unwrap();
+            drop(events);
+            let answer = client.ask(get(wire, "/x"), b"").await;
+            assert_eq!(answer.unwrap().status, 200, "after {round}");
+        }
     });
 }
 

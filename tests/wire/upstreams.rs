@@ -201,6 +201,23 @@ fn an_https_app_that_offers_http2_is_spoken_to_so_and_told_its_name() {
 }
 
 #[test]
+fn who_comes_first_connects_for_all_to_an_https_app_that_speaks_http2() {
+    let app = tls_app("localhost", &[b"h2", b"http/1.1"]);
+    let wire = Wire::with(|settings| {
+        app.settings(settings);
+        settings.threads = 1;
+    });
+    wire.run(async {
+        let client = H2::to(&wire).await;
+        let asked = (0..20).map(|_| client.ask(request("GET", "http://app.test/x", &[("cookie", &wire.cookie)]), b""));
+        for answer in futures_util::future::join_all(asked).await {
+            assert_eq!(answer.unwrap().status, 200);
+        }
+    });
+    assert_eq!(app.connections.load(Ordering::SeqCst), 1);
+}
+
+#[test]
 fn an_https_app_that_speaks_http_1_1_only() {
     for protocols in [&[&b"http/1.1"[..]][..], &[]] {
         let app = tls_app("localhost", protocols);

@@ -4,7 +4,7 @@ use secrecy::SecretString;
 
 use super::*;
 use crate::config::{
-    AuthMethod, ClientAuth, EmailVerified, ForwardingHeader, LogFormat, ProviderProxy, PublicPaths, PublicUrl,
+    AuthMethod, ClientAuth, EmailVerified, ForwardingHeader, LogFormat, ProviderProxy, PublicPaths, PublicUrl, Streams,
     Upstream, UpstreamScheme,
 };
 use crate::person::Role;
@@ -80,6 +80,8 @@ fn settings() -> Settings {
         restore: false,
         session_idle: None,
         audit_kept: Duration::from_hours(24),
+        session_cache: 64 * 1024 * 1024,
+        streams: Streams::EndWithSession,
     }
 }
 
