@@ -38,6 +38,7 @@ install_packages() {
     has node || missing+=(nodejs)
     has npm || missing+=(npm)
     has go || missing+=(golang-go)
+    has valgrind || missing+=(valgrind)
     python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
     if [ ${#missing[@]} -gt 0 ]; then
         say "installing ${missing[*]}"
@@ -128,3 +129,9 @@ tests/h2spec.sh "$tools/h2spec-$h2spec/h2spec"
 cd tests/e2e
 npm ci --silent
 npm test
+
+say "instructions of a request"
+cd "$root"
+# Of the program that is there: a build with optimizations would take longer than everything else, and what one request more
+# costs shows in this one, too.
+benches/instructions.sh --check target/debug/vestibule 500
