@@ -5,8 +5,8 @@ use std::sync::Arc;
 use vestibule::gateway::{Permitted, StrictRequest};
 use vestibule::session::Session;
 
-fn forge(request: StrictRequest, session: Arc<Session>) -> Permitted {
-    Permitted { request, session, has_our_cookies: false }
+fn forge(request: Box<StrictRequest>, session: Arc<Session>) -> Permitted {
+    Permitted { request, session, cookies: unreachable!() }
 }
 
 fn main() {}

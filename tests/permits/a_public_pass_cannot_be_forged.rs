@@ -2,8 +2,8 @@
 
 use vestibule::gateway::{PublicRequest, StrictRequest};
 
-fn forge(request: StrictRequest) -> PublicRequest {
-    PublicRequest { request, session: None, has_our_cookies: false, bare: false }
+fn forge(request: Box<StrictRequest>) -> PublicRequest {
+    PublicRequest { request, session: None, cookies: unreachable!(), bare: false }
 }
 
 fn main() {}
