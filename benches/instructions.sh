@@ -58,26 +58,45 @@ measure() { # COUNT: the instructions of the thread that carries requests, in a 
     callgrind_annotate --threshold=95 "$carrier" >"$scratch/annotated"
     awk '/PROGRAM TOTALS/ { gsub(",", "", $1); print $1 }' "$scratch/annotated"
 }
-short=$(measure 300)
-long=$(measure $((requests + 300)))
-count=$(((long - short) / requests))
-printf '%s instructions for an authenticated keep-alive GET (%s profile)\n' "$count" "$profile"
+counted() { # of one request
+    local short long
+    short=$(measure 300)
+    long=$(measure $((requests + 300)))
+    echo $(((long - short) / requests))
+}
+count=$(counted)
 
+# What a count depends on besides the program: the C library, and whether its vector instructions are there.
+place="glibc-$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)$(grep -qw avx2 /proc/cpuinfo && echo +avx2 || true)"
 figures=benches/instructions.txt
-known=$(awk -v profile="$profile" '$1 == profile { print $2 }' "$figures")
+read -r known where < <(awk -v profile="$profile" '$1 == profile { print $2, $3 }' "$figures") || true
 case $mode in
 check)
     [ -n "$known" ] || die "$figures has no figure for the profile $profile"
+    allowed=3
+    if [ "$where" != "$place" ]; then
+        allowed=10
+        echo "the figure is of $where, this is $place: $allowed % are allowed"
+    fi
+    # What disturbs a count (a look at the sessions, a timer) only adds to it: the lowest of three is judged.
+    for _ in 1 2; do
+        [ $((count * 100)) -le $((known * (100 + allowed))) ] && break
+        again=$(counted)
+        [ "$again" -ge "$count" ] || count=$again
+    done
+    printf '%s instructions for an authenticated keep-alive GET (%s profile)\n' "$count" "$profile"
     awk "BEGIN { printf \"%s was written down: %+.1f %%\n\", $known, ($count / $known - 1) * 100 }"
-    [ $((count * 100)) -le $((known * 103)) ] \
-        || die "more than 3 % over what is written down; if it has to be, write it down: benches/instructions.sh --write"
+    [ $((count * 100)) -le $((known * (100 + allowed))) ] \
+        || die "more than $allowed % over what is written down; if it has to be, write it down: benches/instructions.sh --write"
     ;;
 write)
+    printf '%s instructions for an authenticated keep-alive GET (%s profile)\n' "$count" "$profile"
     awk -v profile="$profile" '$1 != profile' "$figures" >"$scratch/figures"
-    printf '%s %s\n' "$profile" "$count" >>"$scratch/figures"
+    printf '%s %s %s\n' "$profile" "$count" "$place" >>"$scratch/figures"
     cp "$scratch/figures" "$figures"
     ;;
 show)
+    printf '%s instructions for an authenticated keep-alive GET (%s profile)\n' "$count" "$profile"
     printf '\nThe whole of the longer life, %s requests and its start:\n' "$((requests + 300))"
     awk '/PROGRAM TOTALS/ { seen = 1 } seen' "$scratch/annotated" | cut -c1-160 | head -n "${TOP:-45}"
     ;;
