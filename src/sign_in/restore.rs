@@ -19,7 +19,8 @@ use crate::telemetry::{SignInOutcome, metrics};
 pub const RESTORE_PATH: &str = "/.vestibule/restore";
 /// The parameter and field that hold the secret.
 const LINK: &str = "link";
-/// Wrong links in 15 minutes per address. Nobody guesses 256 bits; the store is spared the questions.
+/// Wrong links in 15 minutes per address. Nobody guesses a hundred bits: the limit is for the log's sake, and the right link
+/// is taken whatever others at the same address have tried.
 pub(super) const WRONG_LINKS: usize = 10;
 
 pub(super) async fn answer(sign_in: &SignIn, visit: &Visit, now: UnixTime) -> Response<Bytes> {
@@ -28,24 +29,19 @@ pub(super) async fn answer(sign_in: &SignIn, visit: &Visit, now: UnixTime) -> Re
     };
     match visit.method {
         Method::GET => shown(sign_in, tries, visit, now).await,
-        Method::POST => used(sign_in, tries, visit, now).await,
+        Method::POST => used(sign_in, visit, now).await,
         _ => sign_in.answers.method_not_allowed("GET, POST", visit),
     }
 }
 
 async fn shown(sign_in: &SignIn, tries: &Failures, visit: &Visit, now: UnixTime) -> Response<Bytes> {
     let secret = field(visit.query.as_deref().unwrap_or_default().as_bytes(), LINK).map(SecretString::from);
-    let place = match tries.at_address(visit.client, now).await {
-        Ok(Ok(place)) => place,
-        Ok(Err(TooMany(seconds))) => return sign_in.answers.too_many_links(seconds, visit),
-        Err(error) => return sign_in.answers.store_away(&error, visit),
+    let opens = match &secret {
+        Some(secret) => directory::opens(&sign_in.store, secret, now).await,
+        None => Ok(false),
     };
-    let Some(secret) = secret else {
-        place.keep();
-        return sign_in.answers.link_gone(visit);
-    };
-    match directory::opens(&sign_in.store, &secret, now).await {
-        Ok(true) => {
+    match (secret, opens) {
+        (Some(secret), Ok(true)) => {
             let (attempt, cookies) = sign_in.attempts.begin("/".to_owned(), &visit.attempt_cookies, now);
             let fields = [
                 ("state".to_owned(), attempt.state()),
@@ -53,15 +49,19 @@ async fn shown(sign_in: &SignIn, tries: &Failures, visit: &Visit, now: UnixTime)
             ];
             with_cookies(sign_in.answers.restore(RESTORE_PATH, &fields), cookies)
         }
-        Ok(false) => {
-            place.keep();
-            sign_in.answers.link_gone(visit)
-        }
-        Err(error) => sign_in.answers.store_away(&error, visit),
+        (_, Ok(_)) => match tries.at_address(visit.client, now).await {
+            Ok(Ok(place)) => {
+                place.keep();
+                sign_in.answers.link_gone(visit)
+            }
+            Ok(Err(TooMany(seconds))) => sign_in.answers.too_many_links(seconds, visit),
+            Err(error) => sign_in.answers.store_away(&error, visit),
+        },
+        (_, Err(error)) => sign_in.answers.store_away(&error, visit),
     }
 }
 
-async fn used(sign_in: &SignIn, tries: &Failures, visit: &Visit, now: UnixTime) -> Response<Bytes> {
+async fn used(sign_in: &SignIn, visit: &Visit, now: UnixTime) -> Response<Bytes> {
     if visit.cross_site || visit.embedded {
         metrics().sign_in(SignInOutcome::Invalid);
         return sign_in.answers.form_from_elsewhere(visit);
@@ -71,21 +71,16 @@ async fn used(sign_in: &SignIn, tries: &Failures, visit: &Visit, now: UnixTime) 
     let (Some(state), Some(secret)) = (state, secret) else {
         return sign_in.answers.attempt_gone("/", visit);
     };
-    // Only the browser that was shown the button has the attempt's cookie: nobody is signed in by another's page.
+    // Only the browser that was shown the button has the attempt's cookie, and it had a right link: nobody is signed in by
+    // another's page, and nobody guesses here.
     let Found::Open(attempt) = sign_in.attempts.find(&state, &visit.attempt_cookies, now) else {
         metrics().sign_in(SignInOutcome::Invalid);
         return sign_in.answers.attempt_gone("/", visit);
-    };
-    let place = match tries.at_address(visit.client, now).await {
-        Ok(Ok(place)) => place,
-        Ok(Err(TooMany(seconds))) => return sign_in.answers.too_many_links(seconds, visit),
-        Err(error) => return sign_in.answers.store_away(&error, visit),
     };
     let door = visit.actor();
     let user = match directory::restore(&sign_in.store, &secret, &door, now).await {
         Ok(Some(user)) => user,
         Ok(None) => {
-            place.keep();
             metrics().sign_in(SignInOutcome::Refused);
             Event::new(Kind::Refusal, &door)
                 .detail("reason", "the restore link is used, over, or another")
