@@ -111,7 +111,7 @@ pub async fn forward(
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return match client_side {
             Some(client_side) if is_websocket(answer.headers()) => {
-                Ok(tunnel::open(answer, client_side, session, thread, exchange))
+                Ok(tunnel::open(answer, client_side, session, thread, connection, exchange))
             }
             _ => {
                 tracing::warn!("the upstream switched protocols without being asked to");

@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -106,12 +107,13 @@ impl Running {
     /// Starts the acceptor and `threads` threads that carry requests.
     pub fn start(listeners: Listeners, shared: &Arc<Shared>, threads: usize, keepalive: Duration) -> io::Result<Self> {
         let accepting = CancellationToken::new();
+        let most = most_connections();
+        let files = Arc::new(Semaphore::new(most));
         let carriers = (0..threads.max(1))
-            .map(|number| carrier(number, shared, keepalive))
+            .map(|number| carrier(number, shared, &files, keepalive))
             .collect::<io::Result<Vec<_>>>()?;
         let carriers = Arc::new(carriers);
         let (for_thread, stop, telemetry) = (Arc::clone(&carriers), accepting.clone(), Arc::clone(shared));
-        let most = most_connections();
         std::thread::Builder::new().name("accept".into()).spawn(move || {
             let accepted = current_thread()
                 .map(|runtime| runtime.block_on(accept_all(listeners, for_thread, most, stop, &telemetry)));
@@ -154,7 +156,7 @@ fn current_thread() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// As many client connections as there are files for, each with one to the app: whoever opens more must wait, but not take
+/// As many client connections as there are files for, and as many to the app: whoever opens more must wait, but not take
 /// from those who are served what they need. The soft limit is a guard for old programs (1024 on most systems) and raised.
 fn most_connections() -> usize {
     let allowed = getrlimit(Resource::Nofile);
@@ -243,13 +245,13 @@ async fn accept(listener: StdListener, carriers: &[Carrier], most: usize, shared
     }
 }
 
-fn carrier(number: usize, shared: &Arc<Shared>, keepalive: Duration) -> io::Result<Carrier> {
+fn carrier(number: usize, shared: &Arc<Shared>, files: &Arc<Semaphore>, keepalive: Duration) -> io::Result<Carrier> {
     let (inbox, arrivals) = unbounded_channel();
     let connections = Arc::new(AtomicUsize::new(0));
     let watchman = Arc::new(Watchman::default());
     let thread = Arc::new(Thread {
         shared: Arc::clone(shared),
-        upstream: Upstream::new(shared.way.clone()),
+        upstream: Upstream::new(shared.way.clone(), Arc::clone(files)),
         watchman: Arc::clone(&watchman),
         ids: super::RequestIds::new(),
     });

@@ -28,6 +28,7 @@ mod tls;
 mod tunnel;
 mod upstream;
 mod waiting;
+mod way;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -60,7 +61,8 @@ use self::host::{Host, Hosts};
 use self::path::{Class, Paths};
 use self::request::Asker;
 use self::respond::Cause;
-use self::upstream::{Upstream, Way};
+use self::upstream::Upstream;
+use self::way::Way;
 use crate::clock::UnixTime;
 use crate::config::{Settings, Streams};
 use crate::identity::KeyRing;

@@ -15,6 +15,7 @@ use super::body::Body;
 use super::connection::Watch;
 use super::exchange::Exchange;
 use super::headers::Guarded;
+use super::upstream::Connection;
 use crate::config::Streams;
 use crate::session::Session;
 
@@ -24,10 +25,16 @@ pub fn open(
     client_side: OnUpgrade,
     session: Option<Arc<Session>>,
     thread: &Arc<Thread>,
+    connection: Connection,
     exchange: Box<Exchange>,
 ) -> Response<Body> {
     let app_side = hyper::upgrade::on(&mut answer);
-    tokio::spawn(carry(client_side, app_side, session, Arc::clone(thread), exchange));
+    let carried = carry(client_side, app_side, session, Arc::clone(thread), exchange);
+    tokio::spawn(async move {
+        carried.await;
+        // It counts for as long as the tunnel is open.
+        drop(connection);
+    });
     let (mut parts, _) = answer.into_parts();
     parts.extensions.clear();
     parts.version = Version::HTTP_11;

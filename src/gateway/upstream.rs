@@ -8,8 +8,7 @@
 use std::collections::VecDeque;
 use std::future::{Future as _, poll_fn};
 use std::io;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,21 +21,19 @@ use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
-use tokio::time::{Instant, sleep, timeout};
-use tokio_rustls::TlsConnector;
+use tokio::net::UnixStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
 
 use super::body::Body;
-use crate::config::{self, UpstreamScheme};
-use crate::trust::{self, CannotTrust};
+use super::way::{Way, tcp};
+use crate::config;
+use crate::trust;
 
 /// Below the idle limit of every app server that is known to us.
 const IDLE_LIMIT: Duration = Duration::from_secs(3);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// Before the next address of a name is tried beside the last (RFC 8305, section 5).
-const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// Idle connections kept by one thread.
 const MOST_IDLE: usize = 1024;
 /// Requests that share an HTTP/2 connection at once, if the app does not say fewer.
@@ -50,74 +47,13 @@ const CONNECTION_WINDOW: u32 = 1 << 30;
 /// Largest head of an answer.
 const HEAD_LIMIT: usize = 256 * 1024;
 
-/// How the app is reached.
-#[derive(Clone)]
-pub enum Way {
-    /// HTTP/1.1 over TCP, to `host:port`.
-    Plain(String),
-    /// HTTP/2 with prior knowledge over TCP, to `host:port`.
-    H2c(String),
-    /// Over TLS, to `host:port`; HTTP/2 where the app offers it.
-    Tls {
-        /// `host:port`.
-        authority: String,
-        /// What the certificate must be for.
-        name: ServerName<'static>,
-        /// Offers HTTP/2 and HTTP/1.1.
-        connector: TlsConnector,
-        /// Offers HTTP/1.1 only: a WebSocket needs it.
-        http1: TlsConnector,
-    },
-    /// HTTP/1.1 over a Unix socket.
-    Unix(PathBuf),
-}
-
-impl std::fmt::Debug for Way {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Plain(authority) => write!(f, "http://{authority}"),
-            Self::H2c(authority) => write!(f, "h2c://{authority}"),
-            Self::Tls { authority, .. } => write!(f, "https://{authority}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-impl Way {
-    /// From the settings.
-    ///
-    /// # Errors
-    /// If the CA file cannot be used.
-    pub fn new(upstream: &config::Upstream, ca_file: Option<&Path>) -> Result<Self, CannotTrust> {
-        let authority = upstream.authority.to_string();
-        Ok(match &upstream.scheme {
-            UpstreamScheme::Http => Self::Plain(authority),
-            UpstreamScheme::H2c => Self::H2c(authority),
-            UpstreamScheme::Unix(path) => Self::Unix(path.clone()),
-            UpstreamScheme::Https => {
-                let host = upstream.authority.host().trim_start_matches('[').trim_end_matches(']');
-                let name = ServerName::try_from(host.to_owned()).map_err(|error| CannotTrust::new(host, &error))?;
-                let connector = |protocols: &[&[u8]]| {
-                    trust::client(ca_file, protocols).map(|config| TlsConnector::from(Arc::new(config)))
-                };
-                Self::Tls {
-                    authority,
-                    name,
-                    connector: connector(&[b"h2", b"http/1.1"])?,
-                    http1: connector(&[b"http/1.1"])?,
-                }
-            }
-        })
-    }
-}
-
 /// Asks the app for `/` once, without identity; for `check`.
 ///
 /// # Errors
 /// A sentence that says why there is no answer.
 pub async fn probe(upstream: &config::Upstream, ca_file: Option<&Path>) -> Result<StatusCode, String> {
     let way = Way::new(upstream, ca_file).map_err(|error| error.to_string())?;
-    let to = Upstream::new(way);
+    let to = Upstream::new(way, Arc::new(Semaphore::new(1)));
     let connected = to.connect(false).await;
     let mut connection = connected.map_err(|error| format!("{error}; {}", error.advice()))?;
     let request = Request::head("/")
@@ -137,7 +73,9 @@ pub async fn probe(upstream: &config::Upstream, ca_file: Option<&Path>) -> Resul
 #[derive(Debug)]
 pub struct Upstream {
     way: Way,
-    idle: Mutex<VecDeque<(http1::SendRequest<Body>, Instant)>>,
+    /// All threads together have as many connections as there are files for: over HTTP/2 one client connection asks for many.
+    files: Arc<Semaphore>,
+    idle: Mutex<VecDeque<(Alone, Instant)>>,
     /// The HTTP/2 connections, if the app speaks it; the later ones only while those before are full.
     shared: Mutex<Vec<Shared>>,
     /// One at a time makes an HTTP/2 connection.
@@ -180,11 +118,18 @@ impl Drop for Place {
     }
 }
 
+/// An HTTP/1.1 connection, and its file.
+#[derive(Debug)]
+pub struct Alone {
+    sender: http1::SendRequest<Body>,
+    _file: OwnedSemaphorePermit,
+}
+
 /// Sends a request.
 #[derive(Debug)]
 pub enum Sender {
-    /// One at a time.
-    One(http1::SendRequest<Body>),
+    /// One at a time. A tunnel keeps it for as long as it is open.
+    One(Alone),
     /// Many at a time, each from its place.
     Many {
         /// Its requests go to a task that all share.
@@ -201,7 +146,7 @@ impl Sender {
         request: Request<Body>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>> + use<> {
         match self {
-            Self::One(sender) => Either::Left(sender.try_send_request(request)),
+            Self::One(alone) => Either::Left(alone.sender.try_send_request(request)),
             Self::Many { sender, .. } => Either::Right(sender.try_send_request(request)),
         }
     }
@@ -275,11 +220,12 @@ impl Unreachable {
 }
 
 impl Upstream {
-    /// For the app that is reached this way.
+    /// For the app that is reached this way, by at most as many connections as `files` has.
     #[must_use]
-    pub fn new(way: Way) -> Arc<Self> {
+    pub fn new(way: Way, files: Arc<Semaphore>) -> Arc<Self> {
         Arc::new(Self {
             way,
+            files,
             idle: Mutex::default(),
             shared: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
@@ -306,7 +252,7 @@ impl Upstream {
         let mut idle = lock(&self.idle);
         let mut not_yet = None;
         let found = loop {
-            let Some((sender, since)) = idle.pop_back() else {
+            let Some((alone, since)) = idle.pop_back() else {
                 break None;
             };
             if since.elapsed() >= IDLE_LIMIT {
@@ -314,15 +260,15 @@ impl Upstream {
                 idle.clear();
                 break None;
             }
-            if sender.is_ready() {
+            if alone.sender.is_ready() {
                 break Some(Connection {
-                    sender: Sender::One(sender),
+                    sender: Sender::One(alone),
                     reused: true,
                 });
             }
-            if !sender.is_closed() && not_yet.is_none() {
+            if !alone.sender.is_closed() && not_yet.is_none() {
                 // Its last request is still being sent; it may become ready later.
-                not_yet = Some((sender, since));
+                not_yet = Some((alone, since));
             }
         };
         if let Some(entry) = not_yet {
@@ -352,19 +298,22 @@ impl Upstream {
     }
 
     async fn connect_in_time(&self, upgrade: bool) -> Result<Connection, Unreachable> {
+        let file = Arc::clone(&self.files).acquire_owned();
+        // It is never closed.
+        let file = file.await.map_err(|_| Unreachable::Timeout)?;
         match &self.way {
             // What speaks HTTP/2 with prior knowledge mostly speaks HTTP/1.1 on the same port; WebSockets need it.
-            Way::H2c(authority) if upgrade => one(tcp(authority).await?).await,
+            Way::H2c(authority) if upgrade => one(tcp(authority).await?, file).await,
             Way::Tls {
                 authority, name, http1, ..
-            } if upgrade => one(http1.connect(name.clone(), tcp(authority).await?).await?).await,
-            Way::Plain(authority) => one(tcp(authority).await?).await,
-            Way::Unix(path) => one(UnixStream::connect(path).await?).await,
+            } if upgrade => one(http1.connect(name.clone(), tcp(authority).await?).await?, file).await,
+            Way::Plain(authority) => one(tcp(authority).await?, file).await,
+            Way::Unix(path) => one(UnixStream::connect(path).await?, file).await,
             Way::H2c(authority) => {
                 let _turn = self.connecting.lock().await;
                 match self.shared_one() {
                     Some(sender) => Ok(Connection { sender, reused: false }),
-                    None => self.many(tcp(authority).await?).await,
+                    None => self.many(tcp(authority).await?, file).await,
                 }
             }
             Way::Tls {
@@ -389,9 +338,9 @@ impl Upstream {
                 let many = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 self.one_each.store(!many, Ordering::Relaxed);
                 let connection = if many {
-                    self.many(stream).await
+                    self.many(stream, file).await
                 } else {
-                    one(stream).await
+                    one(stream, file).await
                 };
                 drop(turn);
                 connection
@@ -399,7 +348,7 @@ impl Upstream {
         }
     }
 
-    async fn many<S>(&self, stream: S) -> Result<Connection, Unreachable>
+    async fn many<S>(&self, stream: S, file: OwnedSemaphorePermit) -> Result<Connection, Unreachable>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -429,6 +378,7 @@ impl Upstream {
             if let Err(error) = ended.await {
                 tracing::debug!(%error, "connection to the upstream ended");
             }
+            drop(file);
         });
         lock(&self.shared).push(Shared {
             sender: sender.clone(),
@@ -442,15 +392,16 @@ impl Upstream {
 
     /// Takes back a connection whose answer has been read to its end.
     pub fn give_back(&self, sender: Sender) {
-        let Sender::One(sender) = sender else { return };
-        if sender.is_closed() {
+        let Sender::One(alone) = sender else { return };
+        // Where there are no more files, somebody waits for one, perhaps on another thread.
+        if alone.sender.is_closed() || self.files.available_permits() == 0 {
             return;
         }
         let mut idle = lock(&self.idle);
         if idle.len() == MOST_IDLE {
             idle.pop_front();
         }
-        idle.push_back((sender, Instant::now()));
+        idle.push_back((alone, Instant::now()));
     }
 
     /// Closes what has idled too long; called now and then.
@@ -458,7 +409,7 @@ impl Upstream {
         let mut idle = lock(&self.idle);
         while idle
             .front()
-            .is_some_and(|(sender, since)| since.elapsed() >= IDLE_LIMIT || sender.is_closed())
+            .is_some_and(|(alone, since)| since.elapsed() >= IDLE_LIMIT || alone.sender.is_closed())
         {
             idle.pop_front();
         }
@@ -467,7 +418,7 @@ impl Upstream {
     }
 }
 
-async fn one<S>(stream: S) -> Result<Connection, Unreachable>
+async fn one<S>(stream: S, file: OwnedSemaphorePermit) -> Result<Connection, Unreachable>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -481,57 +432,38 @@ where
         }
     });
     Ok(Connection {
-        sender: Sender::One(sender),
+        sender: Sender::One(Alone { sender, _file: file }),
         reused: false,
     })
-}
-
-/// Looks the name up anew and tries its addresses, the families in turn, each a little after the one before (RFC 8305).
-async fn tcp(authority: &str) -> io::Result<TcpStream> {
-    let mut addresses = in_turn(lookup_host(authority).await?.collect()).into_iter().peekable();
-    let mut attempts = tokio::task::JoinSet::new();
-    let mut failed = None;
-    while let Some(address) = addresses.next() {
-        attempts.spawn(TcpStream::connect(address));
-        let is_last = addresses.peek().is_none();
-        loop {
-            tokio::select! {
-                attempt = attempts.join_next() => match attempt {
-                    Some(Ok(Ok(stream))) => return with_options(stream),
-                    Some(Ok(Err(error))) => failed = Some(error),
-                    Some(Err(error)) => failed = Some(io::Error::other(error)),
-                    None => break,
-                },
-                () = sleep(NEXT_ADDRESS), if !is_last => break,
-            }
-            if !is_last {
-                break;
-            }
-        }
-    }
-    Err(failed.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
-}
-
-/// The families in turn, IPv6 first.
-fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let (six, four): (Vec<_>, Vec<_>) = addresses.into_iter().partition(SocketAddr::is_ipv6);
-    let longest = six.len().max(four.len());
-    (0..longest)
-        .flat_map(|at| [six.get(at).copied(), four.get(at).copied()])
-        .flatten()
-        .collect()
-}
-
-fn with_options(stream: TcpStream) -> io::Result<TcpStream> {
-    stream.set_nodelay(true)?;
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_mins(1))
-        .with_interval(Duration::from_secs(15));
-    socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-    Ok(stream)
 }
 
 /// Nothing is left half done when a holder panics.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::net::TcpListener;
+    use tokio::sync::Semaphore;
+
+    use super::super::way::Way;
+    use super::{Unreachable, Upstream};
+
+    #[tokio::test]
+    async fn threads_share_the_files_and_who_is_done_hands_his_on() {
+        let app = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let files = Arc::new(Semaphore::new(1));
+        let thread = || Upstream::new(Way::Plain(app.local_addr().unwrap().to_string()), Arc::clone(&files));
+        let (one, other) = (thread(), thread());
+        let connection = one.connect(false).await.unwrap();
+        tokio::time::pause();
+        assert!(matches!(other.connect(false).await, Err(Unreachable::Timeout)));
+        tokio::time::resume();
+        one.give_back(connection.sender);
+        assert!(one.ready(false).is_none(), "it is not kept idle while others wait");
+        assert!(other.connect(false).await.is_ok());
+    }
 }
