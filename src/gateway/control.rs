@@ -1,7 +1,8 @@
 //! The data plane's one handle to the control plane: a bounded number of questions under way, and nothing else crosses.
 
+use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::Response;
@@ -21,6 +22,8 @@ const MOST_LOOKUPS: usize = 1024;
 const MOST_VISITS: usize = 2_048;
 /// Pages of the console being made at once: few people administer, and they must not get into the way of many who work.
 const MOST_CONSOLE_PAGES: usize = 32;
+/// Of them those of one session: nobody keeps the admins out who would take something away.
+const MOST_PAGES_EACH: usize = 4;
 
 /// Asks the control plane. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -29,6 +32,7 @@ pub struct Control {
     lookups: Arc<Semaphore>,
     visits: Arc<Semaphore>,
     console_pages: Arc<Semaphore>,
+    readers: Arc<Readers>,
     sessions: Arc<Sessions>,
     sign_in: Arc<SignIn>,
     console: Arc<Console>,
@@ -61,6 +65,7 @@ impl Control {
             lookups: Arc::new(Semaphore::new(MOST_LOOKUPS)),
             visits: Arc::new(Semaphore::new(MOST_VISITS)),
             console_pages: Arc::new(Semaphore::new(MOST_CONSOLE_PAGES)),
+            readers: Arc::default(),
             sessions,
             sign_in,
             console,
@@ -94,9 +99,17 @@ impl Control {
 
     /// Opens a page of the console, or does what a form of it asks for.
     pub async fn console(&self, visit: console::Visit, now: UnixTime) -> Result<Response<Bytes>, NoAnswer> {
+        let Some(turn) = self.readers.turn(&visit.session.claims().sid) else {
+            metrics().control_refusals.inc();
+            return Err(NoAnswer);
+        };
         let console = Arc::clone(&self.console);
-        self.ask(&self.console_pages, async move { console.answer(visit, now).await })
-            .await
+        self.ask(&self.console_pages, async move {
+            let page = console.answer(visit, now).await;
+            drop(turn);
+            page
+        })
+        .await
     }
 
     /// Runs `question` on the control plane, or refuses at once when too many are under way.
@@ -118,5 +131,62 @@ impl Control {
             tracing::error!(%error, "a task of the control plane failed");
             NoAnswer
         })
+    }
+}
+
+/// How many pages each session is having made.
+#[derive(Debug, Default)]
+struct Readers(Mutex<HashMap<String, usize>>);
+
+/// One page's turn, over when it is dropped.
+struct Turn {
+    readers: Arc<Readers>,
+    sid: String,
+}
+
+impl Readers {
+    fn turn(self: &Arc<Self>, sid: &str) -> Option<Turn> {
+        let mut pages = self.lock();
+        let taken = pages.entry(sid.to_owned()).or_default();
+        (*taken < MOST_PAGES_EACH).then(|| {
+            *taken += 1;
+            Turn {
+                readers: Arc::clone(self),
+                sid: sid.to_owned(),
+            }
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut pages = self.readers.lock();
+        if let Some(taken) = pages.get_mut(&self.sid) {
+            *taken -= 1;
+            if *taken == 0 {
+                pages.remove(&self.sid);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{MOST_PAGES_EACH, Readers};
+
+    #[test]
+    fn one_session_takes_a_few_places_and_leaves_the_rest_to_others() {
+        let readers = Arc::new(Readers::default());
+        let turns: Vec<_> = (0..MOST_PAGES_EACH).map(|_| readers.turn("a").unwrap()).collect();
+        assert!(readers.turn("a").is_none() && readers.turn("b").is_some());
+        drop(turns);
+        assert!(readers.turn("a").is_some());
+        assert!(readers.lock().is_empty(), "nobody who is done is remembered");
     }
 }
