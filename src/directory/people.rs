@@ -399,10 +399,9 @@ pub async fn unlink(
         user.version += 1;
         change.update_user(&before, &user).await?;
         change.unlink_identity(issuer, subject).await?;
-        if identities.iter().filter(|identity| identity.issuer == issuer).count() == 1 {
-            change.delete_members_from(&user.id, issuer).await?;
-            change.publish(ChangeKind::User, user.id.as_str()).await?;
-        }
+        // Where another of theirs is at the same issuer, its groups come back at the next sign-in by it.
+        change.delete_members_from(&user.id, issuer).await?;
+        change.publish(ChangeKind::User, user.id.as_str()).await?;
         for sid in change.delete_sessions_by(issuer, subject).await? {
             change.publish(ChangeKind::Session, &sid).await?;
         }

@@ -576,6 +576,26 @@ async fn the_last_active_admin_cannot_be_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_admin_with_no_identity_is_no_reason_to_let_the_last_one_go() {
+    for place in places().await {
+        let store = place.open().await;
+        let Ok(Link::New(secret)) = restore_link(&store, NOW).await else {
+            panic!("there is a link already");
+        };
+        let made = restore(&store, &secret, &Actor::shell(), NOW).await.unwrap();
+        assert!(made.is_some());
+        add(&store, &email("bob@example.com"), Role::Admin, NOW).await.unwrap();
+        admit(&store, &arrival("bob"), &rules(), NOW).await.unwrap();
+        let bob = "bob@example.com";
+        assert!(matches!(
+            deactivate(&store, bob, NOW).await,
+            Err(ChangeError::LastAdmin(_))
+        ));
+        assert!(one_admin_only(&store).await.unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_many_admins_who_drop_each_other_at_once_one_stays() {
     for place in places().await {
         let stores = Arc::new([place.open().await, place.open().await]);

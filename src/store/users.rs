@@ -156,7 +156,9 @@ impl Reading {
         invited: bool,
         now: UnixTime,
     ) -> Result<bool, StoreError> {
-        let sql = "SELECT COUNT(*) AS n FROM users WHERE role = 'admin' AND id <> $1 AND (status = 'active' \
+        // Who came by the one-time link alone is active, and has no way in without another.
+        let sql = "SELECT COUNT(*) AS n FROM users WHERE role = 'admin' AND id <> $1 \
+                   AND ((status = 'active' AND EXISTS (SELECT 1 FROM identities WHERE user_id = users.id)) \
                    OR ($2 = 1 AND status = 'invited' AND (invited_until IS NULL OR invited_until > $3)))";
         let values = [id.as_str().into(), i64::from(invited).into(), now.0.into()];
         Ok(self.link.one(sql, &values).await?.get::<i64>("n")? > 0)
@@ -164,7 +166,8 @@ impl Reading {
 
     /// How many admins can sign in.
     pub(crate) async fn active_admins(&mut self) -> Result<i64, StoreError> {
-        let sql = "SELECT COUNT(*) AS n FROM users WHERE role = 'admin' AND status = 'active'";
+        let sql = "SELECT COUNT(*) AS n FROM users WHERE role = 'admin' AND status = 'active' \
+                   AND EXISTS (SELECT 1 FROM identities WHERE user_id = users.id)";
         self.link.one(sql, &[]).await?.get("n")
     }
 

@@ -125,6 +125,23 @@ fn in_groups(name: &str, groups: &[&str]) -> Arrival {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_identity_that_is_unlinked_takes_its_groups_along_though_another_is_at_the_same_issuer() {
+    for place in places().await {
+        let store = place.open().await;
+        house(&store, &["ann", "bob"]).await;
+        create_team(&store, &Actor::shell(), "sre", NOW).await.unwrap();
+        super::link(&store, &Actor::shell(), BOB, ISSUER, "bob-2", NOW)
+            .await
+            .unwrap();
+        let admitted = super::admit(&store, &in_groups("bob", &["sre"]), &following(), NOW).await;
+        admitted.unwrap();
+        assert_eq!(teams_of(&store, BOB).await.len(), 1);
+        unlink(&store, &Actor::shell(), BOB, ISSUER, "bob", NOW).await.unwrap();
+        assert!(teams_of(&store, BOB).await.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn places_in_teams_follow_the_groups_and_what_was_given_by_hand_stays() {
     for place in places().await {
         let store = place.open().await;
