@@ -87,8 +87,12 @@ start_gateway() { # NAME PORT OPS_PORT APP_PORT PROVIDER_PORT [SETTING=VALUE …
 }
 
 stop() { # PID
-    kill "$1"
+    local pid left=()
+    kill "$1" || die "process $1 has ended by itself"
     wait "$1" || true
+    # Its number may soon be somebody else's.
+    for pid in "${started[@]}"; do [ "$pid" = "$1" ] || left+=("$pid"); done
+    started=("${left[@]}")
 }
 
 sign_in() { # PUBLIC_URL PROVIDER_PORT [CA_FILE]: prints the cookies of a person who has signed in there
