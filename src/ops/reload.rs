@@ -70,18 +70,21 @@ impl Reloader {
         }
     }
 
-    /// Rules were checked together with the provider that they are for: where that one waits for a restart, they do, too.
-    /// (Leaving a provider where anyone can get an account, and dropping the list of domains in the same breath, must not
-    /// open the door for as long as the old provider is asked.)
+    /// Rules were checked together with the provider or directory that they are for: where that one waits for a restart, they
+    /// do, too. (Leaving a provider where anyone can get an account, or narrowing whom the directory lets in, and dropping
+    /// the list of domains or groups in the same breath, must not open the door for as long as the old one is asked.)
     fn take_over_entry(&mut self, new: &Settings, waiting: &mut Vec<&'static str>) {
         let (old, rules) = (&self.current.entry, &new.entry);
         if !rules_differ(old, rules) {
             return;
         }
-        if waiting
-            .iter()
-            .any(|setting| setting.starts_with("OIDC_") || *setting == "HTTPS_PROXY")
-        {
+        let is_of_where_people_come_from = |setting: &&str| {
+            ["OIDC_", "LOCAL_LDAP_", "VESTIBULE_LDAP_"]
+                .iter()
+                .any(|beginning| setting.starts_with(beginning))
+                || *setting == "HTTPS_PROXY"
+        };
+        if waiting.iter().any(is_of_where_people_come_from) {
             waiting.push("the rules of who gets in");
             return;
         }

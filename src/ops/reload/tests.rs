@@ -4,8 +4,8 @@ use secrecy::SecretString;
 
 use super::*;
 use crate::config::{
-    AuthMethod, ClientAuth, EmailVerified, ForwardingHeader, LogFormat, ProviderProxy, PublicPaths, PublicUrl, Streams,
-    Upstream, UpstreamScheme,
+    AuthMethod, ClientAuth, EmailVerified, ForwardingHeader, LdapAttributes, LdapScheme, LdapServer, LogFormat,
+    ProviderProxy, PublicPaths, PublicUrl, Streams, Upstream, UpstreamScheme,
 };
 use crate::person::Role;
 use crate::seal::SecretKey;
@@ -85,6 +85,34 @@ fn settings() -> Settings {
     }
 }
 
+fn ldap() -> Ldap {
+    Ldap {
+        login: true,
+        servers: vec![LdapServer {
+            scheme: LdapScheme::Ldapi("/run/slapd/ldapi".into()),
+        }],
+        base_dn: "dc=example".into(),
+        bind: None,
+        attributes: LdapAttributes {
+            email: "mail".into(),
+            group: "memberOf".into(),
+            username: "uid".into(),
+            name: "cn".into(),
+        },
+        user_filter: "(uid={login})".into(),
+        group_filter: None,
+        group_base_dn: None,
+        start_tls: false,
+        allow_list: None,
+        id_attribute: None,
+        trust_email: true,
+        failures: 5,
+        failures_address: 50,
+        recheck: None,
+        recheck_grace: Duration::from_hours(1),
+    }
+}
+
 fn reloader() -> (Reloader, Arc<ArcSwap<EntryRules>>) {
     let entry = Arc::new(ArcSwap::from_pointee(settings().entry));
     (Reloader::new(settings(), Arc::clone(&entry), None), entry)
@@ -151,6 +179,36 @@ fn rules_for_another_provider_do_not_open_the_door_at_the_old_one() {
     }));
     assert_eq!(waiting, ["OIDC_ISSUER", "the rules of who gets in"]);
     assert_eq!(entry.load().allowed_domains, settings().entry.allowed_domains);
+}
+
+#[test]
+fn rules_for_another_directory_do_not_open_the_door_at_the_old_one() {
+    type Change = (&'static str, fn(&mut Ldap));
+    let with = |directory: Ldap| {
+        let mut settings = settings();
+        settings.ldap = Some(directory);
+        settings.entry.allowed_groups = Some(vec!["staff".into()]);
+        settings
+    };
+    let changes: [Change; 3] = [
+        ("LOCAL_LDAP_BASE_DN", |new| new.base_dn = "ou=staff,dc=example".into()),
+        ("LOCAL_LDAP_GROUP_ALLOW_LIST", |new| {
+            new.allow_list = Some(vec!["staff".into()]);
+        }),
+        ("VESTIBULE_LDAP_TRUST_EMAIL", |new| new.trust_email = false),
+    ];
+    for (setting, change) in changes {
+        let old = with(ldap());
+        let entry = Arc::new(ArcSwap::from_pointee(old.entry.clone()));
+        let mut reloader = Reloader::new(old, Arc::clone(&entry), None);
+        let mut directory = ldap();
+        change(&mut directory);
+        let mut new = with(directory);
+        new.entry.allowed_groups = None;
+        let waiting = reloader.reload(Ok::<_, String>(new));
+        assert_eq!(waiting, [setting, "the rules of who gets in"]);
+        assert_eq!(entry.load().allowed_groups, Some(vec!["staff".to_owned()]));
+    }
 }
 
 #[test]
