@@ -1,7 +1,11 @@
 #!/usr/bin/env bash
-# Everything that is checked, from nothing but Rust, Node 20 and Debian's package manager: installs what the tests need,
-# then formatting, clippy, licences, `cargo test` with a PostgreSQL server, and the real provider, browser and nginx in
-# tests/e2e. A tool that can't be had is a failure, never a skip. Stops at the first thing that is wrong.
+# Everything that is checked: installs what the tests need, then formatting, clippy, licences, `cargo test` with a PostgreSQL
+# server and slapd, HTTP/2 by h2spec, the real provider, browser and nginx in tests/e2e, and the instructions of a request.
+# A tool that can't be had is a failure, never a skip. Stops at the first thing that is wrong.
+#
+# Needs Rust (rustup reads rust-toolchain.toml), the right to install Debian's packages (root or sudo) where one is missing,
+# and the registries of crates, npm, PyPI and Go modules. Node must be 20 and Go 1.21 or newer: Debian 13 has such packages,
+# elsewhere they have to be there before.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
@@ -30,6 +34,7 @@ install_packages() {
     local missing=()
     has cc || missing+=(build-essential)
     has openssl || missing+=(openssl)
+    has curl || missing+=(curl)
     has chromium || missing+=(chromium)
     [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
     [ -n "$(postgres_bin)" ] || missing+=(postgresql)
