@@ -122,27 +122,33 @@ impl KeyRing {
     }
 
     /// Reads the keys anew; on failure the old ones stay. `session` calls it when the feed says so, and now and then, so
-    /// that old keys go.
+    /// that old keys go. Writes nothing, so that it never waits for others who write.
     ///
     /// # Errors
     /// If the store does not answer or a key does not open.
     pub async fn reload(&self, now: UnixTime) -> Result<(), KeyRingError> {
+        let keys = Arc::new(Keys::read(&self.store, &self.sealer, now).await?);
+        let before = self.keys.swap(Arc::clone(&keys));
+        if keys.newest() != before.newest() {
+            metrics().key_rotations.inc();
+        }
+        Ok(())
+    }
+
+    /// Takes keys out of the store of which nothing is valid any more, and lets another take over from one that has signed for
+    /// its time. The feed says so.
+    ///
+    /// # Errors
+    /// If the store does not answer, or the next key does not open.
+    pub async fn tend(&self, now: UnixTime) -> Result<(), KeyRingError> {
         let rows = self.store.reading().await?.keys().await?;
         if rows.iter().any(|row| is_past(row, now)) {
             let mut change = self.store.change(now).await?;
             delete_past(&mut change, now).await?;
             change.commit().await?;
         }
-        // What is at hand goes on signing meanwhile.
-        if is_due(&rows, now)
-            && let Err(error) = self.rotate_if_due(now).await
-        {
-            tracing::error!(%error, "no other key could be made to take over");
-        }
-        let keys = Arc::new(Keys::of(&rows, &self.sealer, now)?);
-        let before = self.keys.swap(Arc::clone(&keys));
-        if keys.newest() != before.newest() {
-            metrics().key_rotations.inc();
+        if is_due(&rows, now) {
+            self.rotate_if_due(now).await?;
         }
         Ok(())
     }

@@ -355,6 +355,7 @@ async fn a_key_is_published_before_it_signs_and_until_nothing_it_signed_is_valid
             states.contains(&KeyState::Old) && states.contains(&KeyState::Signing) && states.contains(&KeyState::Next)
         );
         ring.reload(NOW.plus(1200)).await.unwrap();
+        ring.tend(NOW.plus(1200)).await.unwrap();
         assert!(!kids(&ring).contains(&first));
         assert_eq!(
             list(&store, NOW.plus(868)).await.unwrap().len(),
@@ -372,10 +373,10 @@ async fn after_thirty_days_another_key_takes_over_by_itself_and_once_for_all_gat
         let ring = open(&store, NOW).await.unwrap();
         let other = open(&store, NOW).await.unwrap();
         let before = NOW.plus(super::ROTATED_EVERY - 1);
-        ring.reload(before).await.unwrap();
+        ring.tend(before).await.unwrap();
         assert_eq!(list(&store, before).await.unwrap().len(), 2, "too early");
         let due = NOW.plus(super::ROTATED_EVERY);
-        let (first, second) = tokio::join!(ring.reload(due), other.reload(due));
+        let (first, second) = tokio::join!(ring.tend(due), other.tend(due));
         first.unwrap();
         second.unwrap();
         ring.reload(due).await.unwrap();
@@ -389,7 +390,7 @@ async fn after_thirty_days_another_key_takes_over_by_itself_and_once_for_all_gat
         let (new, _) = verify(&assertion_of(&ring, due), &ring.jwks(), due).unwrap();
         assert_ne!(old, new);
         let later = due.plus(60);
-        ring.reload(later).await.unwrap();
+        ring.tend(later).await.unwrap();
         assert_eq!(list(&store, later).await.unwrap().len(), 3, "and not again");
     }
 }

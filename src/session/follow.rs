@@ -1,14 +1,18 @@
 //! Following the store: hears what other processes changed, ends what is over, writes what was used, cleans up.
+//!
+//! Who hears writes nothing: writing may wait for others, and a revocation must be heard meanwhile.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::sessions::Sessions;
+use super::live::Life;
+use super::sessions::{Sessions, seconds};
 use super::{SessionRules, Unavailable};
 use crate::clock::UnixTime;
 use crate::identity::{KeyRing, KeyRingError};
@@ -25,10 +29,22 @@ const MISSED: Duration = Duration::from_mins(10);
 impl Sessions {
     /// Follows the store as long as the gateway runs. Never returns; stop it by dropping it.
     pub async fn run(&self, keys: &KeyRing) {
-        let mut tick = tokio::time::interval(POLL);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut rings, _listening) = listen(self.store.bell());
-        let (mut answered, mut swept, mut upkept) = (Instant::now(), Instant::now(), Instant::now());
+        self.run_at(keys, SWEEP, UPKEEP).await;
+    }
+
+    /// Each at its own pace, and none waits for another.
+    pub(super) async fn run_at(&self, keys: &KeyRing, sweep: Duration, upkeep: Duration) {
+        tokio::join!(
+            Box::pin(self.listen(keys)),
+            Box::pin(self.end_in_time(sweep)),
+            Box::pin(self.tidy(keys, upkeep))
+        );
+    }
+
+    async fn listen(&self, keys: &KeyRing) {
+        let mut tick = often(POLL);
+        let (mut rings, _listening) = rings(self.store.bell());
+        let (mut answered, mut reloaded) = (Instant::now(), Instant::now());
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
@@ -52,20 +68,37 @@ impl Sessions {
                 }
                 Err(_) => {}
             }
-            if swept.elapsed() >= SWEEP {
-                swept = Instant::now();
-                warn(
-                    self.end_over(now).await,
-                    "sessions that are over could not be taken out of the store",
-                );
-            }
-            if upkept.elapsed() >= UPKEEP {
-                upkept = Instant::now();
-                warn(self.upkeep(now).await, "the store could not be tidied");
+            // Also without a word in the feed: old ones go by the clock.
+            if reloaded.elapsed() >= UPKEEP {
+                reloaded = Instant::now();
                 warn(
                     reload(keys, now).await.map_err(Unavailable),
                     "the signing keys could not be read again",
                 );
+            }
+        }
+    }
+
+    async fn end_in_time(&self, every: Duration) {
+        let mut tick = often(every);
+        loop {
+            tick.tick().await;
+            warn(
+                self.end_over(UnixTime::now()).await,
+                "sessions that are over could not be taken out of the store",
+            );
+        }
+    }
+
+    async fn tidy(&self, keys: &KeyRing, every: Duration) {
+        let mut tick = often(every);
+        loop {
+            tick.tick().await;
+            let now = UnixTime::now();
+            warn(self.upkeep(now).await, "the store could not be tidied");
+            // What is at hand goes on signing meanwhile.
+            if let Err(error) = keys.tend(now).await {
+                tracing::error!(%error, "the signing keys could not be tended: none was made to take over, old ones stay");
             }
         }
     }
@@ -229,24 +262,41 @@ impl Sessions {
         Ok(change.commit().await?)
     }
 
+    /// One piece of work that fails keeps no other from being done.
     pub(super) async fn upkeep(&self, now: UnixTime) -> Result<(), Unavailable> {
-        self.flush().await?;
+        let flushed = self.flush().await;
         // What was evicted is let go of first.
         self.cache.tidy();
         self.registry.give_up_unheld();
         // Other processes write what they saw once a minute, too.
-        let unused_since = self.rules.idle.map(|idle| {
-            let idle = i64::try_from(idle.as_secs()).unwrap_or(i64::MAX);
-            now.plus(-idle.saturating_add(180))
-        });
-        if let Some(since) = unused_since {
-            self.end_unused(since, now).await?;
-        }
-        let kept = i64::try_from(self.rules.audit_kept.as_secs()).unwrap_or(i64::MAX);
+        let unused_since = self.rules.idle.map(|idle| now.plus(-seconds(idle).saturating_add(180)));
+        let ended = match unused_since {
+            // While it could not be written down what was used here, nobody knows what was not.
+            Some(since) if flushed.is_ok() => self.end_unused(since, now).await,
+            _ => Ok(()),
+        };
+        let swept = self.sweep(now).await;
+        let audited = self.sweep_audit(now).await;
+        flushed.and(ended).and(swept).and(audited)
+    }
+
+    /// In pieces, so that nobody who signs in waits for all of them.
+    async fn sweep(&self, now: UnixTime) -> Result<(), Unavailable> {
         loop {
-            let mut writing = self.store.writing().await?;
+            let mut writing = self.store.aside().await?;
             let swept = writing.sweep(now).await?;
-            writing.sweep_audit(now.plus(-kept)).await?;
+            writing.commit().await?;
+            if i64::try_from(swept).is_ok_and(|swept| swept < SWEPT_AT_ONCE) {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn sweep_audit(&self, now: UnixTime) -> Result<(), Unavailable> {
+        let before = now.plus(-seconds(self.rules.audit_kept));
+        loop {
+            let mut writing = self.store.aside().await?;
+            let swept = writing.sweep_audit(before, SWEPT_AT_ONCE).await?;
             writing.commit().await?;
             if i64::try_from(swept).is_ok_and(|swept| swept < SWEPT_AT_ONCE) {
                 return Ok(());
@@ -281,26 +331,43 @@ impl Sessions {
         // Two processes that write the same rows in two orders would wait for each other.
         used.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         // In pieces, so that nobody who signs in waits for all of them.
+        let mut outcome = Ok(());
         for piece in used.chunks(500) {
-            let mut writing = self.store.writing().await?;
-            let mut wrote = Vec::with_capacity(piece.len());
-            for (sid, life) in piece {
-                if let Some(last_seen) = life.unwritten() {
-                    writing.touch_session(sid, last_seen).await?;
-                    wrote.push((life, last_seen));
-                }
+            match self.write_use(piece).await {
+                // Somebody is at one of these rows; the other pieces are written.
+                Err(Unavailable(StoreError::Busy)) => outcome = Err(Unavailable(StoreError::Busy)),
+                other => other?,
             }
-            writing.commit().await?;
-            for (life, last_seen) in wrote {
-                life.wrote(last_seen);
+        }
+        outcome
+    }
+
+    async fn write_use(&self, of: &[(String, Arc<Life>)]) -> Result<(), Unavailable> {
+        let fresh: Vec<(&str, UnixTime)> = of
+            .iter()
+            .filter_map(|(sid, life)| Some((sid.as_str(), life.unwritten()?)))
+            .collect();
+        let mut writing = self.store.aside().await?;
+        writing.touch_sessions(&fresh).await?;
+        writing.commit().await?;
+        let written: HashMap<&str, UnixTime> = fresh.into_iter().collect();
+        for (sid, life) in of {
+            if let Some(last_seen) = written.get(sid.as_str()) {
+                life.wrote(*last_seen);
             }
         }
         Ok(())
     }
 }
 
+fn often(every: Duration) -> Interval {
+    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
+}
+
 /// What the bell says, by a task of its own: connecting may take longer than our poll. Ends with the handle.
-fn listen(bell: Option<Bell>) -> (mpsc::Receiver<Heard>, Option<AbortOnDropHandle<()>>) {
+fn rings(bell: Option<Bell>) -> (mpsc::Receiver<Heard>, Option<AbortOnDropHandle<()>>) {
     let (sender, receiver) = mpsc::channel(1);
     let listening = bell.map(|mut bell| {
         AbortOnDropHandle::new(tokio::spawn(async move {

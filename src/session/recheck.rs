@@ -60,7 +60,7 @@ impl Sessions {
         most: u32,
         now: UnixTime,
     ) -> Result<Vec<Due>, Unavailable> {
-        let mut writing = self.store.writing().await?;
+        let mut writing = self.store.aside().await?;
         let rows = writing
             .claim_rechecks(method, seconds(interval), now.plus(LEASE), i64::from(most), now)
             .await?;
@@ -86,7 +86,10 @@ impl Sessions {
         if whom.is_empty() {
             return Ok(());
         }
-        let mut writing = self.store.writing().await?;
+        let mut whom = whom.to_vec();
+        // In the order in which others write them, too.
+        whom.sort_unstable_by(|one, other| one.sid.cmp(&other.sid));
+        let mut writing = self.store.aside().await?;
         for due in whom {
             let again = now.plus(seconds(interval) - early(&due.sid, seconds(interval)));
             writing.vouch(&due.sid, again, now).await?;

@@ -9,7 +9,7 @@ use crate::identity::{self, AssertionSettings, KeyRing};
 use crate::person::{EmailAddress, Role};
 use crate::seal::{Sealer, SecretKey};
 use crate::store::Store;
-use crate::store::testing::{Place, damage, places};
+use crate::store::testing::{Place, damage, hold_the_line, places};
 use crate::telemetry::audit::Actor;
 
 const NOW: UnixTime = UnixTime(1_800_000_000);
@@ -294,6 +294,59 @@ async fn the_running_follower_puts_a_deactivated_user_out_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_is_heard_while_tidying_waits_for_others_who_write() {
+    for place in places().await {
+        let gateway = Arc::new(Gateway::start(&place, RULES).await);
+        gateway.sign_in("boss").await;
+        let (_, session) = gateway.sign_in("ann").await;
+        // One that is over, so that there is something to take out of the store.
+        let long_ago = UnixTime::now().plus(-3600);
+        let over = gateway.sign_in_over("over", None, long_ago).await.1;
+        let held = hold_the_line(&gateway.store).await;
+        let follower = Arc::clone(&gateway);
+        let pace = Duration::from_millis(20);
+        let running = tokio::spawn(async move { follower.sessions.run_at(&follower.keys, pace, pace).await });
+        // Now it waits.
+        over.ended().cancelled().await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let shell = place.open().await;
+        directory::deactivate(&shell, &Actor::shell(), "ann@example.com", None, UnixTime::now())
+            .await
+            .unwrap();
+        let out = tokio::time::timeout(Duration::from_secs(1), session.ended().cancelled()).await;
+        assert!(out.is_ok(), "it was deaf");
+        // And goes on when the others are done.
+        assert!(
+            shell
+                .reading()
+                .await
+                .unwrap()
+                .session_expires(&over.claims().sid)
+                .await
+                .unwrap()
+                .is_some()
+        );
+        drop(held);
+        let gone = async {
+            while shell
+                .reading()
+                .await
+                .unwrap()
+                .session_expires(&over.claims().sid)
+                .await
+                .unwrap()
+                .is_some()
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let gone = tokio::time::timeout(Duration::from_secs(5), gone).await;
+        running.abort();
+        assert!(gone.is_ok());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_signed_in_again_after_a_deactivation_keeps_the_new_session() {
     for place in places().await {
         let (here, there) = (Gateway::start(&place, RULES).await, Gateway::start(&place, RULES).await);
@@ -530,6 +583,60 @@ async fn use_is_written_once_in_a_while_and_before_the_end() {
             NOW.plus(30)
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_use_of_many_sessions_is_written_and_never_set_back() {
+    for place in places().await {
+        let gateway = Gateway::start(&place, RULES).await;
+        let mut tokens = Vec::new();
+        for n in 0..130 {
+            tokens.push(gateway.sign_in(&format!("p{n}")).await.0);
+        }
+        let ahead = gateway.find(&tokens[0], NOW).await.unwrap().claims().sid.clone();
+        damage(
+            &gateway.store,
+            format!(
+                "UPDATE sessions SET last_seen = {} WHERE sid = '{ahead}'",
+                NOW.plus(999).0
+            ),
+        )
+        .await;
+        for token in &tokens {
+            gateway.live(token, NOW.plus(50)).await.unwrap();
+        }
+        gateway.sessions.flush().await.unwrap();
+        for session in list(&gateway.store, None, NOW).await.unwrap() {
+            let expected = if session.sid == ahead { 999 } else { 50 };
+            assert_eq!(session.last_seen, NOW.plus(expected));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_written_down_keeps_nothing_else_from_being_tidied() {
+    let Some(place) = Place::postgres().await else {
+        return;
+    };
+    let gateway = Gateway::start(&place, RULES).await;
+    let (token, session) = gateway.sign_in("ann").await;
+    let (old, _) = gateway.sign_in_over("bob", None, NOW.plus(-7_000)).await;
+    gateway.live(&token, NOW.plus(50)).await.unwrap();
+    let other = place.open().await;
+    let mut held = other.change(NOW).await.unwrap();
+    held.set_session_groups(&session.claims().sid, "[]", false)
+        .await
+        .unwrap();
+    assert!(gateway.sessions.upkeep(NOW.plus(50)).await.is_err());
+    held.commit().await.unwrap();
+    let hash = crate::seal::sha256(old.cookie_value().as_bytes());
+    assert!(other.reading().await.unwrap().session(&hash).await.unwrap().0.is_none());
+    // What was not written is written the next time.
+    gateway.sessions.upkeep(NOW.plus(50)).await.unwrap();
+    assert_eq!(
+        list(&gateway.store, None, NOW).await.unwrap()[0].last_seen,
+        NOW.plus(50)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

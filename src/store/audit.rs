@@ -110,18 +110,18 @@ impl Writing {
         Ok(())
     }
 
-    /// Takes away what is older than `before`, and the oldest refusals beyond their number.
-    pub(crate) async fn sweep_audit(&mut self, before: UnixTime) -> Result<(), StoreError> {
-        self.link
-            .execute("DELETE FROM audit WHERE at < $1", &[before.0.into()])
-            .await?;
-        let sql = "DELETE FROM audit WHERE event = $1 AND id <= \
-                   (SELECT id FROM audit WHERE event = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)";
+    /// Takes away what is older than `before`, and the oldest refusals beyond their number, at most so many of each. Says how
+    /// many it were where they were most.
+    pub(crate) async fn sweep_audit(&mut self, before: UnixTime, most: i64) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT $2)";
+        let mut swept = self.link.execute(sql, &[before.0.into(), most.into()]).await?;
+        let sql = "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE event = $1 AND id <= \
+                   (SELECT id FROM audit WHERE event = $1 ORDER BY id DESC LIMIT 1 OFFSET $2) ORDER BY id LIMIT $3)";
         for kind in [Kind::Refusal, Kind::Denied] {
-            let values = [kind.as_str().into(), REFUSALS.into()];
-            self.link.execute(sql, &values).await?;
+            let values = [kind.as_str().into(), REFUSALS.into(), most.into()];
+            swept = swept.max(self.link.execute(sql, &values).await?);
         }
-        Ok(())
+        Ok(swept)
     }
 }
 
@@ -135,26 +135,33 @@ impl Store {
         now: UnixTime,
     ) -> Result<(), StoreError> {
         let mut writing = self.writing().await?;
+        // The lock row first, as everybody does who takes it: whoever holds it may want a row that we had.
+        writing
+            .link
+            .execute("UPDATE instance SET audited = audited WHERE one = 1", &[])
+            .await?;
+        let (mut event, mut in_the_log_only) = (event, false);
+        if matches!(event.kind, Kind::Refusal | Kind::Denied) {
+            let sql = "SELECT COUNT(*) AS n FROM \
+                       (SELECT at FROM audit WHERE event = $1 ORDER BY id DESC LIMIT $3) AS newest WHERE at > $2";
+            let since = now.plus(-3600).0;
+            let values = [event.kind.as_str().into(), since.into(), REFUSALS_AN_HOUR.into()];
+            match writing.link.one(sql, &values).await?.get::<i64>("n")? {
+                n if n >= REFUSALS_AN_HOUR => in_the_log_only = true,
+                n if n == REFUSALS_AN_HOUR - 1 => {
+                    event = event.detail("more", "further refusals of this hour are in the log only");
+                }
+                _ => {}
+            }
+        }
+        if in_the_log_only {
+            writing.recorded.push(event);
+        } else {
+            writing.record(event, now).await?;
+        }
         if let Some(row) = refused {
             writing.remember_refused(row).await?;
         }
-        let event = if matches!(event.kind, Kind::Refusal | Kind::Denied) {
-            let sql = "SELECT COUNT(*) AS n FROM audit WHERE event = $1 AND at > $2";
-            let values = [event.kind.as_str().into(), now.plus(-3600).0.into()];
-            match writing.link.one(sql, &values).await?.get::<i64>("n")? {
-                n if n >= REFUSALS_AN_HOUR => {
-                    writing.recorded.push(event);
-                    return writing.commit().await;
-                }
-                n if n == REFUSALS_AN_HOUR - 1 => {
-                    event.detail("more", "further refusals of this hour are in the log only")
-                }
-                _ => event,
-            }
-        } else {
-            event
-        };
-        writing.record(event, now).await?;
         writing.commit().await
     }
 }

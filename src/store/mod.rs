@@ -64,6 +64,9 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// How long SQLite waits for another process's write: shorter than our patience, so that its own error is the one seen.
 const BUSY: Duration = Duration::from_secs(3);
 
+/// Less than the second after which PostgreSQL looks for circles, and ends any one of them.
+const GIVES_WAY: &str = "SET LOCAL lock_timeout = '300ms'";
+
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long other processes may be busy with making the file.
@@ -269,6 +272,17 @@ impl Store {
             Pools::Postgres(_) => None,
         };
         self.writing_in(turn).await
+    }
+
+    /// For what can wait until its next time: the last use of sessions, tidying. On PostgreSQL whoever is at a row goes first,
+    /// and this gives up soon (`Busy`): it neither holds up a revocation for long, nor stands with one in a circle until the
+    /// server ends either.
+    pub(crate) async fn aside(&self) -> Result<Writing, StoreError> {
+        let mut writing = self.writing().await?;
+        if writing.link.is_postgres() {
+            writing.link.script(GIVES_WAY).await?;
+        }
+        Ok(writing)
     }
 
     async fn writing_in(&self, turn: Option<Turn>) -> Result<Writing, StoreError> {

@@ -1,9 +1,12 @@
 //! Sessions at rest.
 
-use super::link::Row;
+use super::link::{Question, Row};
 use super::{Change, Reading, StoreError, UserRow, Writing};
 use crate::clock::UnixTime;
 use crate::person::UserId;
+
+/// Sessions whose use one statement writes down.
+const TOUCHED_AT_ONCE: usize = 100;
 
 /// A row of `sessions`.
 #[derive(Clone, Debug)]
@@ -176,12 +179,23 @@ impl Writing {
         row.map(|row| row.get("last_seen").map(UnixTime)).transpose()
     }
 
-    pub(crate) async fn touch_session(&mut self, sid: &str, last_seen: UnixTime) -> Result<(), StoreError> {
-        let sql = "UPDATE sessions SET last_seen = $2 WHERE sid = $1 AND last_seen < $2";
-        self.link
-            .execute(sql, &[sid.into(), last_seen.0.into()])
-            .await
-            .map(drop)
+    /// Writes down when sessions were last used, many with one statement: a row is nobody else's while this goes on.
+    pub(crate) async fn touch_sessions(&mut self, seen: &[(&str, UnixTime)]) -> Result<(), StoreError> {
+        for piece in seen.chunks(TOUCHED_AT_ONCE) {
+            let Some(last) = piece.last() else { continue };
+            // The last once more, up to a whole piece: one text, which the database plans once.
+            let rows = piece.iter().chain(std::iter::repeat(last)).take(TOUCHED_AT_ONCE);
+            let mut question = Question::default();
+            // Both databases call them so.
+            question.say("UPDATE sessions SET last_seen = fresh.column2 FROM (VALUES ");
+            for (at, (sid, last_seen)) in rows.enumerate() {
+                question.say(if at == 0 { "(" } else { ", (" }).value(*sid).say(", ");
+                question.value(last_seen.0).say(")");
+            }
+            question.say(") AS fresh WHERE sessions.sid = fresh.column1 AND sessions.last_seen < fresh.column2");
+            self.link.answer(question).await?;
+        }
+        Ok(())
     }
 }
 

@@ -81,6 +81,11 @@ impl Place {
     }
 }
 
+/// Makes everybody of this process who would change something wait, for as long as this is held.
+pub(crate) async fn hold_the_line(store: &Store) -> impl Send + use<> {
+    store.queue.turn().await.unwrap()
+}
+
 /// Does to the database what no verb does: damage.
 pub(crate) async fn damage(store: &Store, sql: impl Into<String>) {
     let sql = sqlx::raw_sql(AssertSqlSafe(sql.into()));

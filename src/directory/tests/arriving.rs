@@ -194,7 +194,7 @@ async fn strangers_fill_neither_the_list_nor_the_audit_log() {
         assert_eq!(count(&store).await.0, 501);
         // What is too old goes.
         let mut writing = store.writing().await.unwrap();
-        writing.sweep_audit(NOW.plus(7_000)).await.unwrap();
+        writing.sweep_audit(NOW.plus(7_000), 100_000).await.unwrap();
         writing.commit().await.unwrap();
         assert_eq!(count(&store).await.0, 1);
     }

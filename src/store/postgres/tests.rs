@@ -11,7 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use super::super::testing::{Place, damage};
 use super::*;
 use crate::clock::UnixTime;
-use crate::store::{ChangeKind, Store};
+use crate::store::{ChangeKind, RefusedRow, Store};
+use crate::telemetry::audit::{Actor, Event, Kind};
 
 const NOW: UnixTime = UnixTime(1_800_000_000);
 
@@ -204,4 +205,79 @@ async fn while_nobody_answers_everybody_hears_so_soon() {
     assert!(begun.elapsed() < Duration::from_millis(2500), "{:?}", begun.elapsed());
     let why = server.try_once().await.unwrap_err();
     assert!(matches!(why, StoreError::Unreachable(_)), "{why}");
+}
+
+async fn two_sessions(store: &Store) {
+    damage(
+        store,
+        "INSERT INTO users (id, role, deactivated, created) VALUES ('u', 'member', 0, 0);
+         INSERT INTO sessions (token_hash, sid, user_id, created, expires, last_seen, method, issuer, subject,
+            provider_groups, groups_truncated)
+         SELECT sha256(sid::bytea), sid, 'u', 0, 2000000000, 0, 'oidc', 'i', 's', '[]', 0
+            FROM (VALUES ('one'), ('two')) AS names (sid)",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_wait_gives_way_and_a_change_never_stands_in_a_circle_with_it() {
+    let Some(place) = Place::postgres().await else {
+        return;
+    };
+    let (store, other) = (place.open().await, place.open().await);
+    two_sessions(&store).await;
+    let mut change = other.change(NOW).await.unwrap();
+    assert!(change.delete_session("two").await.unwrap());
+    let mut aside = store.aside().await.unwrap();
+    aside.touch_sessions(&[("one", NOW)]).await.unwrap();
+    // Each wants what the other has; the server would end one of them after a second, perhaps the change.
+    let changing = tokio::spawn(async move {
+        let deleted = change.delete_session("one").await?;
+        change.commit().await.map(|()| deleted)
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begun = Instant::now();
+    assert!(matches!(
+        aside.touch_sessions(&[("two", NOW)]).await,
+        Err(StoreError::Busy)
+    ));
+    assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
+    drop(aside);
+    assert!(changing.await.unwrap().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_is_remembered_takes_its_rows_in_the_order_in_which_a_change_does() {
+    let Some(place) = Place::postgres().await else {
+        return;
+    };
+    let (store, other) = (place.open().await, place.open().await);
+    let row = RefusedRow {
+        id: "r".to_owned(),
+        issuer: "i".to_owned(),
+        subject: "s".to_owned(),
+        email: None,
+        username: None,
+        name: None,
+        at: NOW,
+        times: 1,
+    };
+    let event = || Event::new(Kind::Refusal, &Actor::system());
+    store.note(event(), Some(&row), NOW).await.unwrap();
+    let mut change = other.change(NOW).await.unwrap();
+    let knocking = tokio::spawn({
+        let (store, event, row) = (store.clone(), event(), row.clone());
+        async move { store.note(event, Some(&row), NOW).await }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let begun = Instant::now();
+    change.forget_refused_person(Some(("i", "s")), None).await.unwrap();
+    change.commit().await.unwrap();
+    knocking.await.unwrap().unwrap();
+    assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
+    assert_eq!(
+        store.reading().await.unwrap().refused().await.unwrap().len(),
+        1,
+        "who knocked after it"
+    );
 }
