@@ -193,6 +193,9 @@ impl fmt::Display for EmailAddress {
     }
 }
 
+/// The word for the LDAP directory: it stands for an issuer where people come from there, and says how they signed in.
+pub const LDAP: &str = "ldap";
+
 /// The form in which names are compared, sorted and found: NFC, lower case.
 #[must_use]
 pub fn folded(name: &str) -> String {

@@ -14,6 +14,7 @@ use crate::clock::UnixTime;
 use crate::directory;
 use crate::pages::Message;
 use crate::pages::console::{Frame, finished};
+use crate::person::LDAP;
 use crate::session::{self, Listed};
 use crate::sign_in::return_to::LOGIN_PATH;
 
@@ -42,7 +43,7 @@ impl SessionLine {
             address: listed.address.unwrap_or_default(),
             method: match listed.method {
                 "oidc" => "single sign-on",
-                "ldap" => "directory",
+                LDAP => "directory",
                 other => other,
             },
             began: Moment(listed.created),

@@ -7,15 +7,13 @@ use super::people::{delete, new_id};
 use super::{Actor, Admitted, Arrival, ClaimedEmail, How, Refused, event_about, groups, names, relink};
 use crate::clock::UnixTime;
 use crate::config::EntryRules;
-use crate::person::{EmailAddress, Role, UserId};
+use crate::person::{EmailAddress, LDAP, Role, UserId};
 use crate::seal;
 use crate::store::{Change, ChangeKind, RefusedRow, Store, UserRow};
 use crate::telemetry::audit::{Event, Kind};
 
 /// Whose `hd` claim says for which organisation an account was made; an address alone does not say so there.
 const GOOGLE: &str = "https://accounts.google.com";
-/// The word that stands for an issuer where people come from the directory.
-const LDAP: &str = "ldap";
 /// Longer than any provider's ids (OpenID Connect Core 1.0, section 2, allows 255).
 const LONGEST_ID: usize = 512;
 
@@ -51,12 +49,7 @@ fn word(text: &str) -> String {
 /// Writes a refusal down; where nobody added them, admins may approve them. Whoever is refused stays so if the store does
 /// not take it; the log has it then, and says that the store has not.
 pub async fn turn_away(store: &Store, refused: &Refused, arrival: &Arrival, door: &Actor, now: UnixTime) {
-    let email = match &arrival.email {
-        ClaimedEmail::Verified(email) | ClaimedEmail::Presumed(email) | ClaimedEmail::Unverified(email) => {
-            email.as_str()
-        }
-        ClaimedEmail::Malformed | ClaimedEmail::Missing => "",
-    };
+    let email = arrival.email.address().map_or("", EmailAddress::as_str);
     let mut event = Event::new(Kind::Refusal, door)
         .detail("reason", &refused.to_string())
         .detail("issuer", &arrival.issuer)
@@ -79,12 +72,10 @@ pub async fn turn_away(store: &Store, refused: &Refused, arrival: &Arrival, door
             id: seal::random_name(),
             issuer: arrival.issuer.clone(),
             subject: arrival.subject.clone(),
-            email: match &arrival.email {
-                ClaimedEmail::Verified(email) | ClaimedEmail::Presumed(email) => {
-                    Some((email.as_str().to_owned(), email.folded().to_owned()))
-                }
-                _ => None,
-            },
+            email: arrival
+                .email
+                .counted()
+                .map(|email| (email.as_str().to_owned(), email.folded().to_owned())),
             username: names::username(arrival.username.as_deref()),
             name: names::full_name(arrival.name.as_deref()),
             at: now,
@@ -105,9 +96,7 @@ async fn decide(
     door: &Actor,
     now: UnixTime,
 ) -> Result<Admitted, Refused> {
-    check_identity(arrival)?;
-    check_groups(arrival, rules)?;
-    check_domain(arrival, rules)?;
+    judge(arrival, rules)?;
     // Under the lock row: two first sign-ins cannot both be the first, and nobody is deactivated meanwhile.
     let mut change = store.change(now).await?;
     let mut known = change.user_by_identity(&arrival.issuer, &arrival.subject).await?;
@@ -147,6 +136,16 @@ async fn decide(
         user: user.id,
         how,
     })
+}
+
+/// What the settings say of somebody, before anybody looks for their account.
+///
+/// # Errors
+/// [`Refused`] says why they would not be let in, whatever account is theirs.
+pub fn judge(arrival: &Arrival, rules: &EntryRules) -> Result<(), Refused> {
+    check_identity(arrival)?;
+    check_groups(arrival, rules)?;
+    check_domain(arrival, rules)
 }
 
 fn check_identity(arrival: &Arrival) -> Result<(), Refused> {
@@ -223,8 +222,7 @@ async fn welcome_back(
         return Err(Refused::NotInvited);
     }
     let mut user = before.clone();
-    if let (true, ClaimedEmail::Verified(email) | ClaimedEmail::Presumed(email)) = (rules.email_needed, &arrival.email)
-    {
+    if let Some(email) = arrival.email.counted().filter(|_| rules.email_needed) {
         // Somebody else's, or an invitation's, is not taken: then the old one stays.
         if change.user_by_email(email.folded()).await?.is_none() {
             user.set_email(email);
@@ -350,10 +348,7 @@ fn new_account(email: Option<&EmailAddress>, rules: &EntryRules, now: UnixTime) 
 
 async fn username_for(change: &mut Change, user: &UserId, arrival: &Arrival) -> Result<(String, String), Refused> {
     // A user name is not proof of anything: the local part of an address serves, verified or not.
-    let email = match &arrival.email {
-        ClaimedEmail::Verified(email) | ClaimedEmail::Presumed(email) | ClaimedEmail::Unverified(email) => Some(email),
-        ClaimedEmail::Malformed | ClaimedEmail::Missing => None,
-    };
+    let email = arrival.email.address();
     let identity = (arrival.issuer.as_str(), arrival.subject.as_str());
     Ok(names::choose_username(change, user, arrival.username.as_deref(), email, identity).await?)
 }

@@ -24,7 +24,7 @@ mod teams;
 mod tests;
 
 pub use self::access::check;
-pub use self::admit::{admit, turn_away};
+pub use self::admit::{admit, judge, turn_away};
 pub use self::again::look_again;
 pub use self::arrivals::{RefusedArrival, approve, dismiss, refused};
 pub use self::audit::{AuditEntry, AuditQuery, audit};
@@ -82,6 +82,26 @@ pub enum ClaimedEmail {
     Malformed,
     /// Not there.
     Missing,
+}
+
+impl ClaimedEmail {
+    /// The address, whether or not it counts.
+    #[must_use]
+    pub const fn address(&self) -> Option<&EmailAddress> {
+        match self {
+            Self::Verified(email) | Self::Presumed(email) | Self::Unverified(email) => Some(email),
+            Self::Malformed | Self::Missing => None,
+        }
+    }
+
+    /// The address, if it counts as verified.
+    #[must_use]
+    pub const fn counted(&self) -> Option<&EmailAddress> {
+        match self {
+            Self::Verified(email) | Self::Presumed(email) => Some(email),
+            Self::Unverified(_) | Self::Malformed | Self::Missing => None,
+        }
+    }
 }
 
 /// Why the groups are not known.
@@ -159,10 +179,10 @@ pub enum Refused {
     /// Google's `hd` is not one of `VESTIBULE_ALLOWED_EMAIL_DOMAINS`.
     #[error("the Google account's hosted domain is not allowed")]
     HostedDomainNotAllowed,
-    /// `VESTIBULE_ALLOWED_GROUPS`.
+    /// `VESTIBULE_ALLOWED_GROUPS`, or `LOCAL_LDAP_GROUP_ALLOW_LIST`.
     #[error("in none of the allowed groups")]
     GroupNotAllowed,
-    /// `VESTIBULE_ALLOWED_GROUPS` is set, and the groups are not known.
+    /// One of the two is set, and the groups are not known.
     #[error("groups are needed: {0}")]
     GroupsUnreadable(GroupsUnreadable),
     /// `DISABLE_SSO_PROVISIONING`, and nobody added them.

@@ -2,7 +2,7 @@
 
 use super::{Listed, Unavailable};
 use crate::clock::UnixTime;
-use crate::person::UserId;
+use crate::person::{LDAP, UserId};
 use crate::store::{SessionWithUser, Store, StoreError};
 
 /// Live sessions, newest first, of one person or of all.
@@ -38,7 +38,7 @@ fn listed(rows: Vec<SessionWithUser>) -> Result<Vec<Listed>, StoreError> {
 
 /// How somebody signed in, as the store spells it.
 pub(super) fn method_of(word: &str) -> Result<&'static str, StoreError> {
-    ["oidc", "ldap", "restore"]
+    ["oidc", LDAP, "restore"]
         .into_iter()
         .find(|method| *method == word)
         .ok_or_else(|| StoreError::Unreadable("a way to sign in that this program does not know".to_owned()))
