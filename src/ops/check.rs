@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::clock::UnixTime;
 use crate::config::{Database, SecretKeys, Settings};
 use crate::directory;
 use crate::gateway;
@@ -103,7 +104,7 @@ async fn try_directory(settings: &Settings, person: Option<(&str, &SecretString)
                  signed in until the session ends"
             .to_owned(),
     });
-    let steps = ldap::probe(ldap, settings, person).await;
+    let steps = ldap::probe(ldap, settings, person, UnixTime::now()).await;
     let trials = steps.into_iter().map(|outcome| Trial {
         of: "directory",
         outcome,

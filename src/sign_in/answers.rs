@@ -6,13 +6,14 @@ use http::header::{CACHE_CONTROL, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_CO
 use http::{HeaderValue, Response, StatusCode, header};
 
 use super::Visit;
-use super::ldap::{ISSUER, NO_ID, Obstacle, Unusable};
+use super::ldap::{NO_ID, Obstacle, Unusable};
 use super::login::{SOMEONE_ELSE, WITH_PROVIDER};
 use super::oidc::Failure;
 use super::provision::address;
 use super::return_to::{LOGIN_PATH, login_location};
 use crate::directory::{Arrival, GroupsUnreadable, Refused};
 use crate::pages::{Confirm, Message, Pages, SignInForm};
+use crate::person::LDAP;
 use crate::telemetry::{SignInOutcome, metrics};
 
 /// Seconds until it is worth trying again.
@@ -387,7 +388,7 @@ impl Answers {
         return_to: &str,
         visit: &Visit,
     ) -> Response<Bytes> {
-        let words = if arrival.issuer == ISSUER {
+        let words = if arrival.issuer == LDAP {
             Words::of_directory(refused)
         } else {
             Words::of(refused)

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
-use super::cookies;
+use super::{cookies, hex};
 use crate::clock::UnixTime;
 use crate::config::PublicUrl;
 use crate::seal::{self, Sealer};
@@ -181,15 +181,6 @@ impl Attempts {
         name.strip_prefix(&self.prefix)?.clone_into(&mut attempt.id);
         Some(attempt)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

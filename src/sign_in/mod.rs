@@ -222,3 +222,13 @@ impl SignIn {
         logout::answer(self, &visit, now).await
     }
 }
+
+/// Bytes in hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -10,16 +10,16 @@ use bytes::Bytes;
 use http::{Method, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
-use unicode_normalization::UnicodeNormalization as _;
 
 use super::answers::{Form, Notice, with_cookies};
 use super::attempt::{Attempt, Found as Attempted};
 use super::failures::{Failures, Place, TooMany, Whose};
-use super::ldap::{self, Allowed, Directory, Found, ISSUER, Obstacle, Password, Person, PersonGroups, Unusable};
+use super::ldap::{self, Allowed, Directory, Found, Obstacle, Password, Person, PersonGroups, Unusable};
 use super::provision::{self, Way};
 use super::{SignIn, Visit};
 use crate::clock::UnixTime;
 use crate::directory;
+use crate::person::LDAP;
 use crate::store::StoreError;
 use crate::telemetry::audit::{Event, Kind};
 use crate::telemetry::{SignInOutcome, metrics};
@@ -164,7 +164,7 @@ async fn enter(
     now: UnixTime,
 ) -> Response<Bytes> {
     let rules = sign_in.entry.load_full();
-    let stored = match directory::address_of(&sign_in.store, ISSUER, subject).await {
+    let stored = match directory::address_of(&sign_in.store, LDAP, subject).await {
         Ok(stored) => stored,
         Err(error) => {
             metrics().sign_in(SignInOutcome::StoreFailed);
@@ -286,12 +286,7 @@ async fn judge(
     let verdict = if secret.len() > LONGEST || secret.contains('\0') || ldap::is_nothing(secret) {
         Password::Wrong("no directory has such a password".to_owned())
     } else {
-        ldap.directory.verify(&person, password).await?
-    };
-    // Not every directory looks at it when somebody binds.
-    let verdict = match (verdict, person.obstacle(knock.now)) {
-        (Password::Right, Some(obstacle)) => Password::But(obstacle),
-        (verdict, _) => verdict,
+        ldap.directory.verify(&person, password, knock.now).await?
     };
     match verdict {
         Password::Right => at_person.forget().await,
@@ -318,7 +313,7 @@ async fn judge(
 async fn refusal(reason: &str, person: Option<&Person>, knock: &Knock<'_>) {
     let mut event = Event::new(Kind::Refusal, &knock.visit.actor())
         .detail("reason", reason)
-        .detail("issuer", ISSUER);
+        .detail("issuer", LDAP);
     if let Some(person) = person {
         event = event
             .detail("subject", person.subject.as_deref().unwrap_or_default())
@@ -329,8 +324,7 @@ async fn refusal(reason: &str, person: Option<&Person>, knock: &Knock<'_>) {
 
 /// One spelling of a name that nobody has.
 fn folded(login: &str) -> String {
-    let lower: String = login.trim().nfkc().flat_map(char::to_lowercase).collect();
-    lower.split_whitespace().collect::<Vec<_>>().join(" ")
+    ldap::folded(login.trim())
 }
 
 /// What the form brings.

@@ -10,11 +10,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::SignIn;
-use super::ldap::{Allowed, ISSUER, Round, Seen, Unusable};
+use super::ldap::{Allowed, Round, Seen, Unusable};
 use super::password::Ldap;
 use crate::clock::UnixTime;
 use crate::config::EntryRules;
 use crate::directory::{self, GroupsUnreadable, Refused};
+use crate::person::LDAP;
 use crate::session::{Due, Sessions, Unavailable};
 use crate::telemetry::{Recheck, metrics};
 
@@ -25,8 +26,6 @@ const BREATH: Duration = Duration::from_millis(500);
 const REST: Duration = Duration::from_secs(5);
 /// Seconds for which sessions go on after sign-in with the directory was switched off: another process may still look.
 const LEFT_OVER: i64 = 75 * 60;
-/// How the store calls sessions that began with the directory.
-const METHOD: &str = "ldap";
 
 /// Looks until `stop` fires.
 pub(super) async fn run(sign_in: &SignIn, stop: &CancellationToken) {
@@ -65,7 +64,7 @@ async fn end_the_left_over(sign_in: &SignIn, stop: &CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(REST)).await.is_some() {
         let now = UnixTime::now();
         let before = now.plus(-LEFT_OVER);
-        let Ok(over) = sign_in.sessions.unvouched(METHOD, before, now).await else {
+        let Ok(over) = sign_in.sessions.unvouched(LDAP, before, now).await else {
             continue;
         };
         for due in &over {
@@ -106,7 +105,7 @@ impl Look<'_> {
     /// Says how many were looked at.
     async fn piece(&self) -> Result<usize, Unavailable> {
         let sessions = &self.sign_in.sessions;
-        let due = sessions.take_due(METHOD, self.interval, PIECE, self.now).await?;
+        let due = sessions.take_due(LDAP, self.interval, PIECE, self.now).await?;
         if due.is_empty() {
             return Ok(0);
         }
@@ -177,7 +176,7 @@ impl Look<'_> {
             }
             Allowed::Unknown => return Ok(Verdict::Unknown),
         }
-        let stored = directory::address_of(&self.sign_in.store, ISSUER, &due.subject).await?;
+        let stored = directory::address_of(&self.sign_in.store, LDAP, &due.subject).await?;
         let arrival = self
             .ldap
             .directory
@@ -216,7 +215,7 @@ impl Look<'_> {
             "nobody could say for {} minutes that they may be here: {why}",
             patience / 60
         );
-        let over = self.sign_in.sessions.unvouched(METHOD, before, self.now).await?;
+        let over = self.sign_in.sessions.unvouched(LDAP, before, self.now).await?;
         for due in &over {
             self.end(due, &reason).await?;
         }

@@ -11,6 +11,8 @@ use super::wire;
 pub(super) enum Verdict {
     /// It was their password.
     Right,
+    /// It was, and has expired; the directory lets it pass this once more.
+    Grace,
     /// It was not, or nobody may know whether it was. For the audit event.
     Wrong(String),
     /// It was their password, and they are not let in all the same.
@@ -19,7 +21,8 @@ pub(super) enum Verdict {
     Unusable(String),
 }
 
-/// What a directory says after the right password only.
+/// Why somebody with the right password is not let in. What stands on the entry says it, or the answer to their bind; people
+/// hear it after the right password only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Obstacle {
     /// The password is too old.
@@ -53,8 +56,8 @@ pub(super) fn verdict(result: &LdapResult) -> Verdict {
         // A success that says so is none that counts.
         0 if policy.error == Some(LOCKED) => Verdict::Wrong(reason(result, &policy)),
         0 if policy.error == Some(CHANGE_AFTER_RESET) => Verdict::But(Obstacle::MustChange),
-        // A grace login is let in: it is said with the expiry.
-        0 if policy.grace => Verdict::Right,
+        // It is said with the expiry.
+        0 if policy.grace => Verdict::Grace,
         0 if policy.error == Some(EXPIRED) => Verdict::But(Obstacle::Expired),
         0 if expired => Verdict::But(Obstacle::MustChange),
         0 => Verdict::Right,
@@ -204,7 +207,7 @@ mod tests {
             "",
             &[(PASSWORD_EXPIRED, b"0"), (POLICY, b"\x30\x05\xa0\x03\x81\x01\x02")],
         );
-        assert_eq!(verdict(&grace), Verdict::Right);
+        assert_eq!(verdict(&grace), Verdict::Grace);
         let locked = result(0, "", &[(POLICY, b"\x30\x03\x81\x01\x01")]);
         assert!(matches!(verdict(&locked), Verdict::Wrong(_)));
         let soon = result(0, "", &[(POLICY, b"\x30\x05\xa0\x03\x80\x01\x02")]);

@@ -1,4 +1,4 @@
-//! One connection to one directory server, secured before anything is said on it.
+//! One connection to one directory server, secured before anybody's name or password goes over it.
 //!
 //! The sockets and TLS are ours, not the LDAP library's: it has no time limits, fails at bracketed IPv6 names, and takes
 //! whatever comes. It speaks to one end of a socket pair; between that and the server [`relay`] lets only well-formed
@@ -35,7 +35,7 @@ const OPERATION: Duration = Duration::from_secs(10);
 const MOST: usize = 64 * 1024 * 1024;
 /// ExtendedRequest of StartTLS, message 1 (RFC 4511, section 4.14.1).
 const START_TLS: &[u8] = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037";
-/// Draft behera-ldap-password-policy, section 6.1: asked for, so that the answer says what is the matter.
+/// draft-behera-ldap-password-policy, section 6.1: asked for, so that the answer says what is the matter.
 const PASSWORD_POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
 
 /// A connection; dropping it closes it.
@@ -60,7 +60,8 @@ pub(super) struct Answer {
 }
 
 impl Connection {
-    /// Connects and secures the connection: with ldaps or StartTLS nothing is sent before the certificate was verified.
+    /// Connects and secures the connection: with ldaps or StartTLS nothing but the request for TLS is sent before the
+    /// certificate was verified.
     pub(super) async fn open(server: &LdapServer, tls: &Arc<ClientConfig>, start_tls: bool) -> Result<Self, Unusable> {
         let name: Arc<str> = server.to_string().into();
         let not_reached = |why: String| Unusable::NotReached {
@@ -106,7 +107,7 @@ impl Connection {
         }
     }
 
-    /// Puts the library in front of a secured stream.
+    /// Puts the library in front of a stream that is as secure as it will be.
     async fn speak(
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         server: &Arc<str>,
@@ -325,7 +326,7 @@ async fn relay(directory: impl AsyncRead + AsyncWrite + Unpin, library: UnixStre
         while let Some(message) = wire::message(&mut from_directory).await? {
             total += message.len();
             if total > MOST {
-                return Err(io::Error::other("the directory sends without end"));
+                return Err(wire::nonsense("it is without end"));
             }
             to_library.write_all(&message).await?;
         }
@@ -333,7 +334,10 @@ async fn relay(directory: impl AsyncRead + AsyncWrite + Unpin, library: UnixStre
     };
     tokio::select! {
         ended = down => if let Err(error) = ended {
-            metrics().directory_nonsense.inc();
+            // What breaks off is nobody's nonsense.
+            if error.kind() == io::ErrorKind::InvalidData {
+                metrics().directory_nonsense.inc();
+            }
             tracing::debug!(%error, "a connection to the directory ends");
         },
         _ = tokio::io::copy(&mut from_library, &mut to_directory) => {}

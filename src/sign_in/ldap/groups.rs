@@ -16,7 +16,7 @@ use crate::config::Ldap;
 const ACTIVE_DIRECTORY: &str = "1.2.840.113556.1.4.800";
 /// LDAP_MATCHING_RULE_IN_CHAIN: groups of groups in one search; elsewhere an error.
 const IN_CHAIN: &str = "1.2.840.113556.1.4.1941";
-/// Groups of one person; in more nobody can look.
+/// Groups that one search may find; where there are more, it was cut short.
 const MOST: usize = 2_000;
 /// Searches upwards from a person's groups.
 const STEPS: usize = 50;
@@ -121,19 +121,34 @@ pub(super) async fn of(
     if active_directory {
         // The search by the rule finds what is missing in `memberOf`; what else is missing stays so.
         groups.cut |= attribute_cut && !attribute.eq_ignore_ascii_case("memberOf");
+        let whole = whole(settings);
         if let Some(filter) = primary_group(person) {
-            look(connection, &settings.base_dn, &filter, &mut groups).await?;
+            look(connection, whole, &filter, &mut groups).await?;
         }
         // The person's own and, from the primary group upwards, the rest.
         let mut whose = vec![person.dn.clone()];
         whose.extend(groups.entries.values().cloned());
         let above = |dn: &str| format!("(member:{IN_CHAIN}:={})", escaped(dn.as_bytes()));
-        look_above(connection, &settings.base_dn, &whose, above, remembered, &mut groups).await?;
+        look_above(connection, whole, &whose, above, remembered, &mut groups).await?;
     } else {
         groups.cut |= attribute_cut;
         climb(connection, base, remembered, &mut groups).await?;
     }
     Ok(groups)
+}
+
+/// Where Active Directory is asked about groups: under the base, where groups of groups may be anywhere, unless the place for
+/// groups lies outside of it.
+fn whole(settings: &Ldap) -> &str {
+    let base = Dn::parse(&settings.base_dn);
+    let outside = |place: &&str| {
+        let place = Dn::parse(place);
+        place
+            .zip(base.as_ref())
+            .is_some_and(|(place, base)| !place.is_under(base))
+    };
+    let place = settings.group_base_dn.as_deref();
+    place.filter(outside).unwrap_or(&settings.base_dn)
 }
 
 /// Groups of groups, from those known upwards; each is asked about once.
@@ -255,7 +270,8 @@ fn primary_group(person: &Entry) -> Option<String> {
 mod tests {
     use super::super::dn::Dn;
     use super::super::entry::Entry;
-    use super::{Groups, primary_group};
+    use super::super::testing::settings;
+    use super::{Groups, primary_group, whole};
 
     fn groups(values: &[&str]) -> Groups {
         let mut groups = Groups::default();
@@ -300,6 +316,22 @@ mod tests {
             assert!(!allowed(&[no]), "{no}");
         }
         assert!(!allowed(&[]));
+    }
+
+    #[test]
+    fn groups_are_looked_for_under_the_base_and_where_they_are_said_to_be() {
+        let mut settings = settings();
+        assert_eq!(whole(&settings), "dc=example,dc=com");
+        for (base, place, expected) in [
+            ("dc=x", "OU=Groups,DC=x", "dc=x"),
+            ("dc=x", "dc=X", "dc=x"),
+            ("ou=people,dc=x", "ou=groups,dc=x", "ou=groups,dc=x"),
+            ("ou=people,dc=x", "dc=x", "dc=x"),
+        ] {
+            settings.base_dn = base.to_owned();
+            settings.group_base_dn = Some(place.to_owned());
+            assert_eq!(whole(&settings), expected, "{base} {place}");
+        }
     }
 
     #[test]

@@ -41,8 +41,9 @@ use crate::trust::{self, CannotTrust};
 pub(super) use self::again::{Round, Seen};
 pub use self::bind::Obstacle;
 pub(super) use self::connection::is_nothing;
+pub(super) use self::dn::folded;
 pub use self::probe::{Step, probe};
-pub(super) use self::search::{ISSUER, NO_ID};
+pub(super) use self::search::NO_ID;
 pub use self::unusable::Unusable;
 
 /// Longer is nobody's name.
@@ -62,16 +63,11 @@ impl Person {
         &self.entry.dn
     }
 
-    /// What stands against a sign-in now, by the entry.
-    pub(super) fn obstacle(&self, now: UnixTime) -> Option<Obstacle> {
-        standing::obstacle(&self.entry, None, now, now)
-    }
-
     /// By what their wrong passwords are counted.
     pub(super) fn counted_as(&self) -> String {
         self.subject
             .clone()
-            .unwrap_or_else(|| format!("dn:{}", dn::folded(&self.entry.dn)))
+            .unwrap_or_else(|| format!("dn:{}", folded(&self.entry.dn)))
     }
 }
 
@@ -143,21 +139,23 @@ impl Directory {
         .await
     }
 
-    /// Whether `password` is the person's, by a bind on a connection of its own.
+    /// Whether `password` is the person's, by a bind on a connection of its own, and whether anything stands against them.
+    /// Another server is asked only where no connection was made: one that was asked counts a wrong password, and each of
+    /// them would count it.
     pub(super) async fn verify(
         self: &Arc<Self>,
         person: &Person,
         password: &SecretString,
+        now: UnixTime,
     ) -> Result<Password, Unusable> {
-        let (directory, dn, password) = (Arc::clone(self), person.entry.dn.clone(), password.clone());
+        let (directory, entry, password) = (Arc::clone(self), person.entry.clone(), password.clone());
         on_its_own(async move {
+            let pool = &directory.pool;
             let mut last = Unusable::NoServer;
-            for at in directory.pool.order() {
-                let judged = directory.verify_at(at, &dn, &password).await;
-                match directory.pool.noted(at, judged) {
-                    Err(error @ Unusable::EmptyBind) => return Err(error),
+            for at in pool.order() {
+                match pool.noted(at, pool.open(at).await) {
+                    Ok(connection) => return pool.noted(at, verify_on(connection, &entry, &password, now).await),
                     Err(error) => last = error,
-                    judged => return judged,
                 }
             }
             Err(last)
@@ -234,20 +232,6 @@ impl Directory {
         }
     }
 
-    async fn verify_at(&self, at: usize, dn: &str, password: &SecretString) -> Result<Password, Unusable> {
-        let mut connection = self.pool.open(at).await?;
-        let result = connection.bind(dn, password).await?;
-        match bind::verdict(&result) {
-            Verdict::Right => Ok(Password::Right),
-            Verdict::Wrong(reason) => Ok(Password::Wrong(reason)),
-            Verdict::But(obstacle) => Ok(Password::But(obstacle)),
-            Verdict::Unusable(why) => Err(Unusable::Broken {
-                server: Arc::clone(connection.server()),
-                why,
-            }),
-        }
-    }
-
     async fn groups_of(
         &self,
         connection: &mut Connection,
@@ -263,6 +247,29 @@ impl Directory {
             Some(_) => Allowed::No,
         };
         Ok(PersonGroups { groups, allowed })
+    }
+}
+
+async fn verify_on(
+    mut connection: Connection,
+    entry: &Entry,
+    password: &SecretString,
+    now: UnixTime,
+) -> Result<Password, Unusable> {
+    let result = connection.bind(&entry.dn, password).await?;
+    let verdict = bind::verdict(&result);
+    match verdict {
+        // Not every directory looks at it when somebody binds.
+        Verdict::Right | Verdict::Grace => Ok(match standing::at_sign_in(entry, verdict == Verdict::Grace, now) {
+            Some(obstacle) => Password::But(obstacle),
+            None => Password::Right,
+        }),
+        Verdict::Wrong(reason) => Ok(Password::Wrong(reason)),
+        Verdict::But(obstacle) => Ok(Password::But(obstacle)),
+        Verdict::Unusable(why) => Err(Unusable::Broken {
+            server: Arc::clone(connection.server()),
+            why,
+        }),
     }
 }
 

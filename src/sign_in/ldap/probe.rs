@@ -5,16 +5,23 @@ use std::collections::BTreeSet;
 use ldap3::Scope;
 use secrecy::SecretString;
 
+use super::connection::Connection;
 use super::search::NO_ID;
 use super::{Allowed, Directory, Found, Password, Unusable, search};
+use crate::clock::UnixTime;
 use crate::config::{Ldap, Settings};
-use crate::directory::ClaimedEmail;
+use crate::directory::{self, Arrival, ClaimedEmail, Refused};
 
 /// One line: what was found, or what to do.
 pub type Step = Result<String, String>;
 
 /// Tries the directory; with `person`, what their sign-in would do.
-pub async fn probe(ldap: &Ldap, settings: &Settings, person: Option<(&str, &SecretString)>) -> Vec<Step> {
+pub async fn probe(
+    ldap: &Ldap,
+    settings: &Settings,
+    person: Option<(&str, &SecretString)>,
+    now: UnixTime,
+) -> Vec<Step> {
     let directory = match Directory::new(ldap, settings) {
         Ok(directory) => directory,
         Err(error) => return vec![Err(format!("VESTIBULE_CA_FILE: {error}"))],
@@ -24,7 +31,7 @@ pub async fn probe(ldap: &Ldap, settings: &Settings, person: Option<(&str, &Secr
         look_at(&directory, at, &mut steps).await;
     }
     if let Some((login, password)) = person {
-        try_person(&directory, login, password, settings, &mut steps).await;
+        try_person(&directory, login, password, settings, &mut steps, now).await;
     }
     steps
 }
@@ -56,19 +63,14 @@ async fn look_at(directory: &Directory, at: usize, steps: &mut Vec<Step>) {
         Some((name, _)) => format!("the service account {name} is let in"),
         None => "searches are anonymous (LOCAL_LDAP_BIND_DN is empty)".to_owned(),
     }));
-    let all = ["1.1".to_owned()];
-    match connection
-        .search(&ldap.base_dn, Scope::Base, "(objectClass=*)", &all, 1)
-        .await
-    {
-        Ok(answer) if answer.entries.is_empty() => {
-            return steps.push(Err(format!(
-                "the base {} is not there, or the service account may not see it (LOCAL_LDAP_BASE_DN)",
-                ldap.base_dn
-            )));
-        }
-        Ok(_) => steps.push(Ok(format!("the base {} is there", ldap.base_dn))),
-        Err(error) => return steps.push(Err(advised(&error))),
+    let base = is_there(&mut connection, "the base", &ldap.base_dn, "LOCAL_LDAP_BASE_DN").await;
+    let well = base.is_ok();
+    steps.push(base);
+    if let Some(place) = &ldap.group_base_dn {
+        steps.push(is_there(&mut connection, "the groups' base", place, "LOCAL_LDAP_GROUP_BASE_DN").await);
+    }
+    if !well {
+        return;
     }
     let filter = ldap.user_filter.replace("{login}", "*");
     let wanted = search::attributes(ldap);
@@ -105,12 +107,26 @@ async fn look_at(directory: &Directory, at: usize, steps: &mut Vec<Step>) {
     }
 }
 
+/// Whether an entry is there to be seen.
+async fn is_there(connection: &mut Connection, what: &str, dn: &str, setting: &str) -> Step {
+    let nothing = ["1.1".to_owned()];
+    match connection.search(dn, Scope::Base, "(objectClass=*)", &nothing, 1).await {
+        Ok(answer) if !answer.entries.is_empty() => Ok(format!("{what} {dn} is there")),
+        // noSuchObject (RFC 4511, appendix A.2), which servers also say of what one may not see.
+        Ok(_) | Err(Unusable::Search { code: 32, .. }) => Err(format!(
+            "{what} {dn} is not there, or the service account may not see it ({setting})"
+        )),
+        Err(error) => Err(advised(&error)),
+    }
+}
+
 async fn try_person(
     directory: &std::sync::Arc<Directory>,
     login: &str,
     password: &SecretString,
     settings: &Settings,
     steps: &mut Vec<Step>,
+    now: UnixTime,
 ) {
     let person = match directory.find(login).await {
         Ok(Found::One(person)) => person,
@@ -130,7 +146,7 @@ async fn try_person(
         None => Err(format!("{login} is {dn}, which shows no stable id: {NO_ID}")),
     });
     let subject = person.subject.as_deref().unwrap_or_default();
-    match directory.verify(&person, password).await {
+    match directory.verify(&person, password, now).await {
         Ok(Password::Right) => steps.push(Ok(format!("{login}: the password is right"))),
         Ok(Password::Wrong(reason)) => steps.push(Err(format!("{login}: {reason}"))),
         Ok(Password::But(obstacle)) => steps.push(Err(format!("{login}: {obstacle}"))),
@@ -165,6 +181,19 @@ async fn try_person(
             "{login}: there is no {attribute} (LOCAL_LDAP_ATTRIBUTES email=…), and people need an e-mail address"
         ))),
         ClaimedEmail::Missing => {}
+    }
+    steps.extend(by_rules(login, &arrival, settings));
+}
+
+/// What the gateway's own rules say, besides what was told of the address.
+fn by_rules(login: &str, arrival: &Arrival, settings: &Settings) -> Option<Step> {
+    let told = |refused: Refused, setting: &str| Some(Err(format!("{login}: {refused} ({setting})")));
+    match directory::judge(arrival, &settings.entry) {
+        Err(refused @ (Refused::GroupNotAllowed | Refused::GroupsUnreadable(_))) => {
+            told(refused, "VESTIBULE_ALLOWED_GROUPS")
+        }
+        Err(refused @ Refused::DomainNotAllowed) => told(refused, "VESTIBULE_ALLOWED_EMAIL_DOMAINS"),
+        _ => None,
     }
 }
 

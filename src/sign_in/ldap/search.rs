@@ -6,10 +6,8 @@ use super::entry::Entry;
 use super::standing;
 use crate::config::Ldap;
 use crate::directory::{Arrival, ClaimedEmail, GroupsUnreadable};
-use crate::person::EmailAddress;
-
-/// What the issuer of everybody from the directory is.
-pub const ISSUER: &str = "ldap";
+use crate::person::{EmailAddress, LDAP};
+use crate::sign_in::hex;
 
 /// Attributes that hold an id that is never given again, in the order in which they are looked for.
 const IDS: [&str; 4] = ["entryUUID", "objectGUID", "nsUniqueId", "ipaUniqueID"];
@@ -38,7 +36,7 @@ pub(super) fn user_filter(settings: &Ldap, login: &str) -> String {
 }
 
 /// `DOMAIN\user`: the part that the entry knows, too.
-pub(super) fn without_domain(login: &str) -> Option<&str> {
+pub(in crate::sign_in) fn without_domain(login: &str) -> Option<&str> {
     let (domain, user) = login.split_once('\\')?;
     let well = !domain.is_empty() && !user.is_empty() && !user.contains('\\');
     well.then_some(user)
@@ -156,7 +154,7 @@ pub(super) fn arrival(
         .chain(USERNAMES)
         .find_map(|name| entry.texts(name).next());
     Arrival {
-        issuer: ISSUER.to_owned(),
+        issuer: LDAP.to_owned(),
         subject: subject.to_owned(),
         email: email(entry, settings, stored),
         username: username.map(str::to_owned),
@@ -214,13 +212,6 @@ fn guid_bytes(text: &str) -> Option<Vec<u8>> {
     ];
     let bytes = turned.concat();
     (bytes.len() == 16).then_some(bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -7,13 +7,14 @@ use super::entry::Entry;
 use crate::clock::UnixTime;
 
 /// What is asked of an entry for it. Most are operational: they come only by name.
-pub(super) const ATTRIBUTES: [&str; 11] = [
+pub(super) const ATTRIBUTES: [&str; 12] = [
     ACCOUNT_CONTROL,
     ACCOUNT_EXPIRES,
     COMPUTED_CONTROL,
     LOCK,
     PRINCIPAL_EXPIRES,
     PASSWORD_EXPIRES,
+    PRINCIPAL_PASSWORD_EXPIRES,
     POLICY_LOCK,
     POLICY_END,
     POLICY_RESET,
@@ -33,6 +34,8 @@ const PASSWORD_EXPIRED: i64 = 0x80_0000;
 const LOCK: &str = "nsAccountLock";
 const PRINCIPAL_EXPIRES: &str = "krbPrincipalExpiration";
 const PASSWORD_EXPIRES: &str = "passwordExpirationTime";
+/// FreeIPA: also the time of a reset by an administrator, after which it must be changed.
+const PRINCIPAL_PASSWORD_EXPIRES: &str = "krbPasswordExpiration";
 /// draft-behera-ldap-password-policy, section 5.3.
 const POLICY_LOCK: &str = "pwdAccountLockedTime";
 /// The lock that has no end: an administrator's.
@@ -44,6 +47,16 @@ const PASSWORD_CHANGED: &str = "pwdChangedTime";
 pub(super) const POLICY: &str = "pwdPolicySubentry";
 /// In a policy's entry.
 pub(super) const POLICY_AGE: &str = "pwdMaxAge";
+
+/// What stands against a sign-in with the right password. `grace`: the directory lets an expired one pass this once more.
+pub(super) fn at_sign_in(entry: &Entry, grace: bool, now: UnixTime) -> Option<Obstacle> {
+    // FreeIPA takes expired passwords from binds, without a word of it, unless grace logins are counted (passwordGraceLimit).
+    let expired = || {
+        let ends = entry.texts(PRINCIPAL_PASSWORD_EXPIRES).find_map(generalized_time)?;
+        (!grace && ends <= now).then_some(Obstacle::Expired)
+    };
+    obstacle(entry, None, now, now).or_else(expired)
+}
 
 /// What stands against somebody who signed in at `since`. A password that had expired before is none: the directory let
 /// them in with it (a grace login). `oldest` is how old a password may become by the entry's policy, in seconds.
@@ -73,7 +86,7 @@ pub(super) fn obstacle(entry: &Entry, oldest: Option<i64>, since: UnixTime, now:
     let by_policy = time(PASSWORD_CHANGED)
         .zip(oldest.filter(|oldest| *oldest > 0))
         .map(|(changed, oldest)| changed.plus(oldest));
-    let passwords = [time(PASSWORD_EXPIRES), by_policy];
+    let passwords = [time(PASSWORD_EXPIRES), time(PRINCIPAL_PASSWORD_EXPIRES), by_policy];
     let computed = number(COMPUTED_CONTROL).unwrap_or_default();
     if computed & PASSWORD_EXPIRED != 0 || passwords.into_iter().flatten().any(meanwhile) {
         return Some(Obstacle::Expired);
@@ -127,7 +140,7 @@ fn generalized_time(text: &str) -> Option<UnixTime> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Entry, Obstacle, generalized_time, obstacle};
+    use super::{Entry, Obstacle, at_sign_in, generalized_time, obstacle};
     use crate::clock::UnixTime;
 
     /// 2027-01-15T08:00:00Z.
@@ -164,6 +177,7 @@ mod tests {
             ("pwdReset", "TRUE", Obstacle::MustChange),
             ("msDS-User-Account-Control-Computed", "8388608", Obstacle::Expired),
             ("passwordExpirationTime", "20270115073000Z", Obstacle::Expired),
+            ("krbPasswordExpiration", "20270115073000Z", Obstacle::Expired),
         ] {
             assert_eq!(of(&[(attribute, value)]), Some(expected), "{attribute}: {value}");
         }
@@ -191,9 +205,28 @@ mod tests {
             ("passwordExpirationTime", "20270115065900Z"),
             ("passwordExpirationTime", "20270115080001Z"),
             ("passwordExpirationTime", "soon"),
+            ("krbPasswordExpiration", "20270115065900Z"),
+            ("krbPasswordExpiration", "20270115080001Z"),
         ] {
             assert_eq!(of(&[(attribute, value)]), None, "{attribute}: {value}");
         }
+    }
+
+    #[test]
+    fn a_password_that_a_kerberos_directory_calls_expired_lets_in_with_grace_only() {
+        let at = |time: &str, grace| {
+            let entry = Entry::of("uid=a", &[("krbPasswordExpiration", &[time.as_bytes()])]);
+            at_sign_in(&entry, grace, NOW)
+        };
+        // As a reset leaves it, and long ago.
+        for over in ["20270115080000Z", "20200101000000Z"] {
+            assert_eq!(at(over, false), Some(Obstacle::Expired), "{over}");
+            assert_eq!(at(over, true), None, "{over}");
+        }
+        assert_eq!(at("20270115080001Z", false), None);
+        assert_eq!(at("", false), None);
+        let disabled = Entry::of("uid=a", &[("nsAccountLock", &[b"TRUE"])]);
+        assert_eq!(at_sign_in(&disabled, true, NOW), Some(Obstacle::Disabled));
     }
 
     #[test]

@@ -104,7 +104,8 @@ fn well_formed(message: &[u8]) -> bool {
     true
 }
 
-fn nonsense(why: &'static str) -> io::Error {
+/// The error of bytes that are none of LDAP's, told by its kind from a connection that breaks.
+pub(super) fn nonsense(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("what the directory sent: {why}"))
 }
 
