@@ -4,7 +4,7 @@
 //! Sessions come due each at its own time, and are taken in small pieces, one after the other, on one connection of the
 //! pool's: ten thousand of them are some ten searches a second. A piece belongs to one process for a minute.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,10 @@ const BREATH: Duration = Duration::from_millis(500);
 const REST: Duration = Duration::from_secs(5);
 /// Seconds for which sessions go on after sign-in with the directory was switched off: another process may still look.
 const LEFT_OVER: i64 = 75 * 60;
+/// People of one piece whose groups may take too long before the rest is not asked about: then it is the directory.
+const PATIENCE: usize = 2;
+/// People whose groups took too long that are remembered.
+const MOST_SLOW: usize = 1_000;
 
 /// Looks until `stop` fires.
 pub(super) async fn run(sign_in: &SignIn, stop: &CancellationToken) {
@@ -42,6 +46,7 @@ pub(super) async fn run(sign_in: &SignIn, stop: &CancellationToken) {
     // A short interval is kept, too.
     let rest = REST.min(interval / 4).max(BREATH);
     let mut pause = rest;
+    let mut slow = HashSet::new();
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
         let look = Look {
             sign_in,
@@ -50,7 +55,7 @@ pub(super) async fn run(sign_in: &SignIn, stop: &CancellationToken) {
             grace,
             now: UnixTime::now(),
         };
-        pause = match stop.run_until_cancelled(Box::pin(look.piece())).await {
+        pause = match stop.run_until_cancelled(Box::pin(look.piece(&mut slow))).await {
             Some(Ok(count)) if count == PIECE as usize => BREATH,
             Some(Ok(_)) => rest,
             Some(Err(_)) => REST,
@@ -97,15 +102,18 @@ enum Verdict {
     Ends(String),
     /// Nobody could say: it goes on for now, and is looked at again soon.
     Unknown,
+    /// The same, as the question took too long or broke off: theirs alone, perhaps.
+    Slow,
     /// The same, and the others need not be asked about.
     Away,
 }
 
 impl Look<'_> {
-    /// Says how many were looked at.
-    async fn piece(&self) -> Result<usize, Unavailable> {
+    /// Says how many were looked at. Those in `slow` are asked about last: they keep nobody else waiting.
+    async fn piece(&self, slow: &mut HashSet<String>) -> Result<usize, Unavailable> {
         let sessions = &self.sign_in.sessions;
-        let due = sessions.take_due(LDAP, self.interval, PIECE, self.now).await?;
+        let mut due = sessions.take_due(LDAP, self.interval, PIECE, self.now).await?;
+        due.sort_by_key(|due| slow.contains(&due.subject));
         if due.is_empty() {
             return Ok(0);
         }
@@ -120,18 +128,41 @@ impl Look<'_> {
             }
         };
         let rules = self.sign_in.entry.load_full();
-        let mut go_on = Vec::new();
-        let (mut unknown, mut away) = (0, false);
+        let (mut go_on, mut unknown) = (Vec::new(), 0);
+        // What entries say alone comes first: it waits for nobody's groups, and holds where those can't be read.
+        let mut asked_about = Vec::new();
         for due in &due {
+            match self.by_entry(due, &seen) {
+                Ok(person) => asked_about.push((due, person)),
+                Err(Verdict::Ends(reason)) => self.end(due, &reason).await?,
+                Err(_) => unknown += 1,
+            }
+        }
+        let (mut broken, mut away) = (0, false);
+        for (due, person) in asked_about {
             if away {
                 unknown += 1;
                 continue;
             }
-            match self.judge(due, &seen, &round, &rules).await? {
+            let verdict = self.judge(due, person, &round, &rules).await?;
+            if !matches!(verdict, Verdict::Slow | Verdict::Away) {
+                slow.remove(&due.subject);
+            }
+            match verdict {
                 Verdict::GoesOn => go_on.push(due),
                 Verdict::Ends(reason) => self.end(due, &reason).await?,
-                verdict => {
-                    away = matches!(verdict, Verdict::Away);
+                Verdict::Unknown => unknown += 1,
+                Verdict::Slow => {
+                    if slow.len() >= MOST_SLOW {
+                        slow.clear();
+                    }
+                    slow.insert(due.subject.clone());
+                    broken += 1;
+                    away = broken >= PATIENCE;
+                    unknown += 1;
+                }
+                Verdict::Away => {
+                    away = true;
                     unknown += 1;
                 }
             }
@@ -147,25 +178,25 @@ impl Look<'_> {
         Ok(due.len())
     }
 
-    async fn judge(
-        &self,
-        due: &Due,
-        seen: &HashMap<String, Option<Seen>>,
-        round: &Round,
-        rules: &EntryRules,
-    ) -> Result<Verdict, Unavailable> {
+    /// What the entry says alone; the entry, where nothing in it stands against them.
+    fn by_entry<'a>(&self, due: &Due, seen: &'a HashMap<String, Option<Seen>>) -> Result<&'a Seen, Verdict> {
         let person = match seen.get(&due.subject) {
-            None => return Ok(Verdict::Unknown),
-            Some(None) => return Ok(Verdict::Ends("the entry is not there any more".to_owned())),
+            None => return Err(Verdict::Unknown),
+            Some(None) => return Err(Verdict::Ends("the entry is not there any more".to_owned())),
             Some(Some(person)) => person,
         };
-        if let Some(obstacle) = person.obstacle(due.signed_in, self.now) {
-            return Ok(Verdict::Ends(obstacle.to_string()));
+        match person.obstacle(due.signed_in, self.now) {
+            Some(obstacle) => Err(Verdict::Ends(obstacle.to_string())),
+            None => Ok(person),
         }
+    }
+
+    async fn judge(&self, due: &Due, person: &Seen, round: &Round, rules: &EntryRules) -> Result<Verdict, Unavailable> {
         let groups = match self.ldap.directory.groups_again(person, round).await {
             Ok(groups) => groups,
             // Perhaps only of theirs: whoever nests groups without end must not keep the others from being looked at.
             Err(Unusable::Search { .. }) => return Ok(Verdict::Unknown),
+            Err(Unusable::Broken { .. } | Unusable::Nonsense) => return Ok(Verdict::Slow),
             Err(_) => return Ok(Verdict::Away),
         };
         match groups.allowed {
