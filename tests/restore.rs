@@ -181,6 +181,8 @@ fn one_link_signs_an_admin_in_once_for_an_hour_whatever_the_provider_does() {
     // Those who try links are slowed, and keep out nobody who has the right one, whoever shares their address.
     let mut statuses = (0..12).map(|_| gateway.get(&format!("{path}?link=guess"), "").status().to_owned());
     assert!(statuses.any(|status| status == "429"));
+    let guess = gateway.ask("POST", path, &gateway.host(), &[], "link=guess&state=x");
+    assert_eq!(guess.status(), "429", "by the form, too");
     let page = gateway.get(&link, "");
     let (form, cookies) = (page.form(), page.cookies());
     let send = |host: &str, cookies: &str, headers: &[(&str, &str)], form: &str| {
@@ -219,7 +221,7 @@ fn one_link_signs_an_admin_in_once_for_an_hour_whatever_the_provider_does() {
     );
 
     // Once.
-    assert_eq!(send(&host, &cookies, &[], &form).status(), "403");
+    assert_eq!(send(&host, &cookies, &[], &form).status(), "429");
     assert_eq!(gateway.get(&link, "").status(), "429");
     assert!(
         gateway.said("restore link").iter().any(|line| line.contains("sign_in")),
@@ -231,6 +233,16 @@ fn one_link_signs_an_admin_in_once_for_an_hour_whatever_the_provider_does() {
     let again = Gateway::start(folder.path(), port, true);
     assert_eq!(again.link(), None);
     assert_eq!(again.said("the link was used").len(), 1);
+    // The form counts as the link does.
+    let guess = || {
+        again
+            .ask("POST", path, &again.host(), &[], "link=guess")
+            .status()
+            .to_owned()
+    };
+    let guesses: Vec<_> = (0..12).map(|_| guess()).collect();
+    assert!(guesses[..10].iter().all(|status| status == "403"), "{guesses:?}");
+    assert_eq!(guesses[10..], ["429", "429"]);
     assert!(
         again
             .get("/.vestibule/whoami", &session)

@@ -1,19 +1,21 @@
 //! What people are told, in our own words: nothing that a provider or a query says stands on a page. What an operator must
 //! know to help them goes to the log, with the setting's name.
 
+mod words;
+
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE};
 use http::{HeaderValue, Response, StatusCode, header};
 
+use self::words::{Words, of_obstacle};
 use super::Visit;
 use super::ldap::{NO_ID, Obstacle, Unusable};
 use super::login::{SOMEONE_ELSE, WITH_PROVIDER};
 use super::oidc::Failure;
-use super::provision::address;
 use super::return_to::{LOGIN_PATH, login_location};
-use crate::directory::{Arrival, GroupsUnreadable, Refused};
+use crate::directory::{Arrival, Refused};
 use crate::pages::{Confirm, Message, Pages, SignInForm};
-use crate::person::LDAP;
+use crate::person::{EmailAddress, LDAP};
 use crate::telemetry::{SignInOutcome, metrics};
 
 /// Seconds until it is worth trying again.
@@ -224,25 +226,6 @@ impl Answers {
         )
     }
 
-    /// Not in an allowed group of the directory.
-    pub(super) fn not_in_group(&self, reason: &str, return_to: &str, visit: &Visit) -> Response<Bytes> {
-        tracing::warn!(request_id = %visit.request_id, "refused: {reason}");
-        let ask = format!("Whom to ask: an administrator of {}.", self.instance);
-        self.page(
-            StatusCode::FORBIDDEN,
-            "Not in an allowed group",
-            &[
-                "Only members of certain groups may sign in here, and the directory names none of them for you.",
-                &ask,
-            ],
-            &[
-                ("Sign in as someone else", &someone_else(return_to)),
-                ("Try again", &login_location(return_to)),
-            ],
-            visit,
-        )
-    }
-
     pub(super) fn signed_out(&self) -> Response<Bytes> {
         private(self.pages.message(&Message {
             status: StatusCode::OK,
@@ -278,7 +261,7 @@ impl Answers {
         response
     }
 
-    /// No provider is set.
+    /// Neither provider nor directory is set.
     pub(super) fn no_way_in(&self, visit: &Visit) -> Response<Bytes> {
         tracing::warn!("somebody wants to sign in, but neither OIDC_ISSUER nor LOCAL_LDAP_LOGIN is set");
         self.page(
@@ -393,7 +376,7 @@ impl Answers {
         } else {
             Words::of(refused)
         };
-        let address = address(arrival);
+        let address = arrival.email.address().map_or("", EmailAddress::as_str);
         tracing::warn!(request_id = %visit.request_id, address, "refused: {refused} ({})", words.for_the_log);
         let who = if address.is_empty() {
             String::new()
@@ -431,153 +414,6 @@ impl Answers {
             links,
             request_id: Some(&visit.request_id),
         }))
-    }
-}
-
-/// What is said of a refusal.
-struct Words {
-    title: &'static str,
-    text: &'static str,
-    for_the_log: &'static str,
-}
-
-impl Words {
-    /// The same by the directory's settings.
-    const fn of_directory(refused: &Refused) -> Self {
-        let (title, text, for_the_log) = match refused {
-            Refused::EmailMissing => (
-                "No e-mail address",
-                "The directory holds no e-mail address for you, and people need one here.",
-                "the entry shows no e-mail attribute: LOCAL_LDAP_ATTRIBUTES email=mail names it, and the service account must \
-                 be able to read it; OIDC_EMAIL_CLAIM=none lets people in without",
-            ),
-            Refused::EmailMalformed => (
-                "Not an e-mail address",
-                "What the directory holds as your e-mail address is none.",
-                "LOCAL_LDAP_ATTRIBUTES email=mail names the attribute",
-            ),
-            Refused::EmailUnverified => (
-                "Your e-mail address is not verified",
-                "E-mail addresses from the directory do not count as verified here.",
-                "VESTIBULE_LDAP_TRUST_EMAIL=false: only people who are known already get in",
-            ),
-            Refused::EmailTaken => (
-                "This e-mail address is taken",
-                "Another account here has your e-mail address. Nothing was linked or changed.",
-                "an e-mail address never finds an account; see vestibule users list; the directory's entry may be a new one, \
-                 or VESTIBULE_LDAP_ID_ATTRIBUTE may have changed",
-            ),
-            Refused::GroupNotAllowed => (
-                "Not in an allowed group",
-                "Only members of certain groups may sign in here, and the directory names none of them for you.",
-                "VESTIBULE_ALLOWED_GROUPS; LOCAL_LDAP_ATTRIBUTES group=… or LOCAL_LDAP_GROUP_FILTER finds groups",
-            ),
-            Refused::GroupsUnreadable(_) => (
-                "Groups cannot be read",
-                "Only members of certain groups may sign in here, and yours cannot be read whole.",
-                "VESTIBULE_ALLOWED_GROUPS is set, and a limit of the directory's cut the search of groups short",
-            ),
-            _ => return Self::of(refused),
-        };
-        Self {
-            title,
-            text,
-            for_the_log,
-        }
-    }
-
-    const fn of(refused: &Refused) -> Self {
-        let (title, text, for_the_log) = match refused {
-            Refused::EmailMissing => (
-                "No e-mail address",
-                "The sign-in service did not tell your e-mail address, and people need one here. Perhaps your account there \
-                 has none, or the service does not pass it on.",
-                "OIDC_EMAIL_CLAIM names the claim, OIDC_CUSTOM_SCOPES adds a scope that brings it, OIDC_EMAIL_CLAIM=none lets \
-                 people in without",
-            ),
-            Refused::EmailMalformed => (
-                "Not an e-mail address",
-                "What the sign-in service told as your e-mail address is none.",
-                "OIDC_EMAIL_CLAIM names the claim",
-            ),
-            Refused::EmailUnverified => (
-                "Your e-mail address is not verified",
-                "The sign-in service says that nobody has checked your e-mail address yet. Verify it there, then sign in again.",
-                "OIDC_EMAIL_VERIFIED says whether that matters; with ignored, the provider's administrators vouch for addresses",
-            ),
-            Refused::EmailTaken => (
-                "This e-mail address is taken",
-                "Another account here has your e-mail address. Nothing was linked or changed.",
-                "an e-mail address never finds an account; see vestibule users list; OIDC_SUBJECT_CLAIM or OIDC_ISSUER may \
-                 have changed",
-            ),
-            Refused::DomainNotAllowed => (
-                "Not for this e-mail address",
-                "Only people with an e-mail address of certain domains may sign in here, and yours is not one of them.",
-                "VESTIBULE_ALLOWED_EMAIL_DOMAINS",
-            ),
-            Refused::HostedDomainNotAllowed => (
-                "Not for this Google account",
-                "Only Google accounts of certain organizations may sign in here, and yours is not one of them.",
-                "VESTIBULE_ALLOWED_EMAIL_DOMAINS must hold the account's hd claim",
-            ),
-            Refused::GroupNotAllowed => (
-                "Not in an allowed group",
-                "Only members of certain groups may sign in here, and the sign-in service names none of them for you.",
-                "VESTIBULE_ALLOWED_GROUPS; OIDC_GROUPS_CLAIM names the claim",
-            ),
-            Refused::GroupsUnreadable(GroupsUnreadable::Overage) => (
-                "Too many groups",
-                "Only members of certain groups may sign in here, and you are in more groups than the sign-in service lists \
-                 (a groups overage), so nobody can say whether you are in one of them.",
-                "VESTIBULE_ALLOWED_GROUPS is set and the provider sent _claim_names or hasgroups instead of groups: let Entra \
-                 send only groups assigned to the application, or use app roles with OIDC_GROUPS_CLAIM=roles",
-            ),
-            Refused::GroupsUnreadable(GroupsUnreadable::WrongType | GroupsUnreadable::CutShort) => (
-                "Groups cannot be read",
-                "Only members of certain groups may sign in here, and what the sign-in service says of yours cannot be read.",
-                "VESTIBULE_ALLOWED_GROUPS is set; OIDC_GROUPS_CLAIM must name a list of names",
-            ),
-            Refused::NotInvited => (
-                "You have not been added",
-                "People can sign in here only after an administrator has added them by e-mail address.",
-                "DISABLE_SSO_PROVISIONING=true; vestibule users add EMAIL lets them in",
-            ),
-            Refused::Deactivated => (
-                "Your account is deactivated",
-                "An administrator has deactivated your account here. Signing in does not change that.",
-                "vestibule users activate EMAIL lets them in",
-            ),
-            Refused::SubjectUnusable => (
-                "No usable id",
-                "The sign-in service did not tell an id by which you could be known again.",
-                "OIDC_SUBJECT_CLAIM names the claim",
-            ),
-            Refused::Unavailable(_) => (
-                "Please try again in a moment",
-                "The records of this place cannot be reached.",
-                "the store does not answer",
-            ),
-        };
-        Self {
-            title,
-            text,
-            for_the_log,
-        }
-    }
-}
-
-const fn of_obstacle(obstacle: Obstacle) -> &'static str {
-    match obstacle {
-        Obstacle::Expired => {
-            "Your password has expired. Change it where you change your company's password, then sign in."
-        }
-        Obstacle::MustChange => {
-            "Your password must be changed first. Change it where you change your company's password, then sign in."
-        }
-        Obstacle::Disabled => "Your account is disabled in the company's directory.",
-        Obstacle::NotNow => "The company's directory does not let you sign in at this time or from here.",
-        Obstacle::AccountExpired => "Your account in the company's directory has expired.",
     }
 }
 

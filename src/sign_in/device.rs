@@ -1,5 +1,5 @@
 //! The device cookie: a browser that has signed in before as somebody, remembered by the browser itself in a sealed cookie.
-//! It lets nobody in; it only gives the browser a count of wrong passwords of its own.
+//! It lets nobody in; it only gives the browser counts of wrong passwords of its own.
 
 use std::sync::Arc;
 
@@ -54,6 +54,12 @@ impl Devices {
         seen.into_iter()
             .find(|seen| seen.subject == subject)
             .map(|seen| seen.device)
+    }
+
+    /// The browser's newest name, if anybody has signed in with it before.
+    pub(super) fn newest(&self, cookie: Option<&str>, now: UnixTime) -> Option<String> {
+        // The newest stands first.
+        self.read(cookie?, now).into_iter().next().map(|seen| seen.device)
     }
 
     /// The `Set-Cookie` value after a sign-in as `subject`. A new name each time: what was counted under the old one was

@@ -38,6 +38,16 @@ pub(super) enum Whose<'a> {
     Name(&'a str),
 }
 
+/// Where somebody knocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door<'a> {
+    /// An address, which may be many people's.
+    Address(IpAddr),
+    /// A browser that somebody has signed in with before, by its newest name: a count of its own, for when the others at its
+    /// address have used up theirs.
+    Browser(&'a str),
+}
+
 /// Counts wrong passwords.
 #[derive(Debug)]
 pub(super) struct Failures {
@@ -72,12 +82,15 @@ impl Failures {
         }
     }
 
-    /// Takes a place for a try from an address.
+    /// Takes a place for a try, whoever it is about.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub(super) async fn at_address(&self, client: IpAddr, now: UnixTime) -> Result<Try<'_>, StoreError> {
-        let key = address(client);
+    pub(super) async fn at_door(&self, door: Door<'_>, now: UnixTime) -> Result<Try<'_>, StoreError> {
+        let key = match door {
+            Door::Address(client) => address(client),
+            Door::Browser(device) => key(&["browser", device]),
+        };
         let place = match self.take(&self.addresses, key, self.per_address, now) {
             Ok(place) => place,
             Err(error) => return Ok(Err(error)),
@@ -331,7 +344,7 @@ fn address(client: IpAddr) -> Key {
 mod tests {
     use std::time::Duration;
 
-    use super::{Failures, MOST_NAMES, Place, TooMany, WINDOW, Whose};
+    use super::{Door, Failures, MOST_NAMES, Place, TooMany, WINDOW, Whose};
     use crate::clock::UnixTime;
     use crate::store::testing::places;
 
@@ -387,7 +400,10 @@ mod tests {
     async fn addresses_are_counted_and_ipv6_by_its_network() {
         let failures = Failures::new(None, 100, 1);
         let from = async |text: &str| {
-            let tried = failures.at_address(text.parse().unwrap(), NOW).await.unwrap();
+            let tried = failures
+                .at_door(Door::Address(text.parse().unwrap()), NOW)
+                .await
+                .unwrap();
             tried.map(Place::keep)
         };
         assert_eq!(from("192.0.2.1").await, Ok(()));
@@ -455,7 +471,7 @@ mod tests {
             let (one, other) = (of().await, of().await);
             let client = "192.0.2.1".parse().unwrap();
             for count in 0..10 {
-                one.at_address(client, NOW).await.unwrap().unwrap().keep();
+                one.at_door(Door::Address(client), NOW).await.unwrap().unwrap().keep();
                 wrong(&one, Whose::Name(&count.to_string()), NOW).await.unwrap();
                 // One is written at a time.
                 while one.writing.available_permits() == 0 {
@@ -463,11 +479,15 @@ mod tests {
                 }
             }
             assert_eq!(
-                other.at_address(client, NOW.plus(1)).await.unwrap().map(drop),
+                other
+                    .at_door(Door::Address(client), NOW.plus(1))
+                    .await
+                    .unwrap()
+                    .map(drop),
                 Err(TooMany(WINDOW - 1))
             );
             let elsewhere = "192.0.2.2".parse().unwrap();
-            assert!(other.at_address(elsewhere, NOW).await.unwrap().is_ok());
+            assert!(other.at_door(Door::Address(elsewhere), NOW).await.unwrap().is_ok());
             let key = super::address(client);
             let store = place.open().await;
             let rows = crate::directory::guesses(&store, &key, WINDOW, NOW).await.unwrap();

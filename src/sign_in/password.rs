@@ -13,12 +13,12 @@ use tokio::time::Instant;
 
 use super::answers::{Form, Notice, with_cookies};
 use super::attempt::{Attempt, Found as Attempted};
-use super::failures::{Failures, Place, TooMany, Whose};
+use super::failures::{Door, Failures, Place, TooMany, Whose};
 use super::ldap::{self, Allowed, Directory, Found, Obstacle, Password, Person, PersonGroups, Unusable};
 use super::provision::{self, Way};
 use super::{SignIn, Visit};
 use crate::clock::UnixTime;
-use crate::directory;
+use crate::directory::{self, GroupsUnreadable, Refused};
 use crate::person::LDAP;
 use crate::store::StoreError;
 use crate::telemetry::audit::{Event, Kind};
@@ -117,8 +117,13 @@ pub(super) async fn answer(sign_in: &SignIn, visit: &Visit, now: UnixTime) -> Re
             tokio::time::sleep_until(begun + FLOOR).await;
             return again(Notice::Wrong);
         }
+        Ok(Err(Refusal::NotAsked(TooMany(seconds)))) => {
+            metrics().sign_in(SignInOutcome::Slowed);
+            return again(Notice::TooMany(seconds));
+        }
         Ok(Err(Refusal::TooMany(TooMany(seconds)))) => {
             metrics().sign_in(SignInOutcome::Slowed);
+            tokio::time::sleep_until(begun + FLOOR).await;
             return again(Notice::TooMany(seconds));
         }
         Ok(Err(Refusal::But(obstacle))) => {
@@ -172,18 +177,16 @@ async fn enter(
         }
     };
     let arrival = ldap.directory.arrival(person, subject, groups, stored.as_ref());
-    if groups.allowed != Allowed::Yes {
-        let reason = if groups.allowed == Allowed::No {
-            "in no group of LOCAL_LDAP_GROUP_ALLOW_LIST"
-        } else {
-            "the groups could not be read whole, and LOCAL_LDAP_GROUP_ALLOW_LIST is set"
-        };
-        refusal(reason, Some(person), &Knock { sign_in, visit, now }).await;
-        metrics().sign_in(SignInOutcome::Refused);
-        let response = sign_in.answers.not_in_group(reason, &attempt.return_to, visit);
-        return with_cookies(response, sign_in.attempts.delete(&attempt.id));
-    }
-    let response = provision::admit(sign_in, arrival, Way::Directory, &rules, &attempt.return_to, visit, now).await;
+    let return_to = &attempt.return_to;
+    let refused = match groups.allowed {
+        Allowed::Yes => None,
+        Allowed::No => Some(Refused::GroupNotAllowed),
+        Allowed::Unknown => Some(Refused::GroupsUnreadable(GroupsUnreadable::CutShort)),
+    };
+    let response = match refused {
+        Some(refused) => provision::turn_away(sign_in, &refused, &arrival, return_to, visit, now).await,
+        None => provision::admit(sign_in, arrival, Way::Directory, &rules, return_to, visit, now).await,
+    };
     let signed_in = response.status().is_redirection();
     let device = signed_in
         .then(|| sign_in.devices.remember(visit.device_cookie.as_deref(), subject, now))
@@ -203,7 +206,10 @@ struct Knock<'a> {
 enum Refusal {
     /// A wrong password or an unknown name.
     Wrong,
+    /// Too many, as the directory's answer showed: whether it knows the name must not show in the time it took.
     TooMany(TooMany),
+    /// Too many, whoever it is about.
+    NotAsked(TooMany),
     But(Obstacle),
     /// Their password, but the entry shows nothing by which it would be known again.
     NoId,
@@ -235,38 +241,61 @@ async fn attempted(
     knock: &Knock<'_>,
 ) -> Result<Recognised, Refusal> {
     let Knock { sign_in, visit, now } = *knock;
-    let from_address = match ldap.failures.at_address(visit.client, now).await? {
-        Ok(place) => place,
-        Err(error) => return Err(too_many(error, None, knock).await),
-    };
+    let (at_door, full) = at_the_door(ldap, knock).await?;
     let found = ldap.directory.find(login).await?;
+    let whom = match &found {
+        Found::One(person) => person.counted_as(),
+        Found::Nobody | Found::Several => String::new(),
+    };
+    let device = sign_in.devices.known_as(visit.device_cookie.as_deref(), &whom, now);
+    if let (Some(error), None) = (full, &device) {
+        // The browser's places are for those whom it knows. Of anybody else it hears what it would hear without.
+        at_door.keep();
+        return Err(too_many(error, None, knock).await);
+    }
     let Found::One(person) = found else {
         let reason = if matches!(found, Found::Several) {
             "several entries match the name"
         } else {
             "nobody has this name"
         };
-        from_address.keep();
-        match ldap.failures.at(Whose::Name(&folded(login)), now).await? {
+        at_door.keep();
+        match ldap.failures.at(Whose::Name(&one_spelling(login)), now).await? {
             Ok(place) => place.keep(),
             Err(error) => return Err(too_many(error, None, knock).await),
         }
         refusal(reason, None, knock).await;
         return Err(Refusal::Wrong);
     };
-    let whom = person.counted_as();
-    let device = sign_in.devices.known_as(visit.device_cookie.as_deref(), &whom, now);
     let whose = device
         .as_deref()
         .map_or(Whose::Person(&whom), |device| Whose::Device(&whom, device));
     let at_person = match ldap.failures.at(whose, now).await? {
         Ok(place) => place,
         Err(error) => {
-            from_address.keep();
+            at_door.keep();
             return Err(too_many(error, Some(&person), knock).await);
         }
     };
-    judge(ldap, person, password, from_address, at_person, knock).await
+    judge(ldap, person, password, at_door, at_person, knock).await
+}
+
+/// A place at the address. Where others there have used them up, one of the browser's own, if somebody has signed in with it
+/// before: then also what everybody but those whom it knows is told, who holds such a cookie or not.
+async fn at_the_door<'a>(ldap: &'a Ldap, knock: &Knock<'_>) -> Result<(Place<'a>, Option<TooMany>), Refusal> {
+    let Knock { sign_in, visit, now } = *knock;
+    let full = match ldap.failures.at_door(Door::Address(visit.client), now).await? {
+        Ok(place) => return Ok((place, None)),
+        Err(full) => full,
+    };
+    if let Some(browser) = sign_in.devices.newest(visit.device_cookie.as_deref(), now)
+        && let Ok(place) = ldap.failures.at_door(Door::Browser(&browser), now).await?
+    {
+        return Ok((place, Some(full)));
+    }
+    // To the log only: who goes on and on must not fill the store.
+    refused_event("too many wrong passwords", None, knock).tell();
+    Err(Refusal::NotAsked(full))
 }
 
 async fn too_many(error: TooMany, person: Option<&Person>, knock: &Knock<'_>) -> Refusal {
@@ -278,7 +307,7 @@ async fn judge(
     ldap: &Ldap,
     person: Box<Person>,
     password: &SecretString,
-    from_address: Place<'_>,
+    at_door: Place<'_>,
     at_person: Place<'_>,
     knock: &Knock<'_>,
 ) -> Result<Recognised, Refusal> {
@@ -291,7 +320,7 @@ async fn judge(
     match verdict {
         Password::Right => at_person.forget().await,
         Password::Wrong(reason) => {
-            from_address.keep();
+            at_door.keep();
             at_person.keep();
             refusal(&reason, Some(&person), knock).await;
             return Err(Refusal::Wrong);
@@ -309,22 +338,27 @@ async fn judge(
     Ok((person, subject, groups))
 }
 
-/// A name that was typed may be a password in the wrong field: it is not told.
 async fn refusal(reason: &str, person: Option<&Person>, knock: &Knock<'_>) {
-    let mut event = Event::new(Kind::Refusal, &knock.visit.actor())
-        .detail("reason", reason)
-        .detail("issuer", LDAP);
-    if let Some(person) = person {
-        event = event
-            .detail("subject", person.subject.as_deref().unwrap_or_default())
-            .detail("dn", person.dn());
-    }
-    directory::note(&knock.sign_in.store, event, knock.now).await;
+    directory::note(&knock.sign_in.store, refused_event(reason, person, knock), knock.now).await;
 }
 
-/// One spelling of a name that nobody has.
-fn folded(login: &str) -> String {
-    ldap::folded(login.trim())
+/// A name that was typed may be a password in the wrong field: it is not told.
+fn refused_event(reason: &str, person: Option<&Person>, knock: &Knock<'_>) -> Event {
+    let event = Event::new(Kind::Refusal, &knock.visit.actor())
+        .detail("reason", reason)
+        .detail("issuer", LDAP);
+    match person {
+        Some(person) => event
+            .detail("subject", person.subject.as_deref().unwrap_or_default())
+            .detail("dn", person.dn()),
+        None => event,
+    }
+}
+
+/// One for all spellings of a name that nobody has, as the directory would know one person by all of them.
+fn one_spelling(login: &str) -> String {
+    let login = login.trim();
+    ldap::folded(ldap::without_domain(login).unwrap_or(login))
 }
 
 /// What the form brings.
@@ -361,7 +395,7 @@ impl Sent {
 mod tests {
     use secrecy::ExposeSecret as _;
 
-    use super::{Sent, folded};
+    use super::{Sent, one_spelling};
 
     #[test]
     fn a_form_is_read_whole_or_not_at_all() {
@@ -380,8 +414,12 @@ mod tests {
 
     #[test]
     fn a_name_that_nobody_has_is_one_in_every_spelling() {
-        assert_eq!(folded(" BOB "), folded("bob"));
-        assert_eq!(folded("a  b"), folded("A b"));
-        assert_ne!(folded("bob"), folded("rob"));
+        for bob in [" BOB ", "CORP\\bob", "corp\\ Bob", "ｂｏｂ"] {
+            assert_eq!(one_spelling(bob), one_spelling("bob"), "{bob}");
+        }
+        assert_eq!(one_spelling("a  b"), one_spelling("A b"));
+        for other in ["rob", "A\\B\\bob", "bob\\"] {
+            assert_ne!(one_spelling(other), one_spelling("bob"), "{other}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Who gets in, as whom: from whom the provider vouches for to a session. The rules are the directory's.
+//! Who gets in, as whom: from somebody whom provider or directory vouches for to a session. The rules are the directory's.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -8,7 +8,8 @@ use super::answers::{redirect, with_cookies};
 use super::{SignIn, Visit, cookies};
 use crate::clock::UnixTime;
 use crate::config::EntryRules;
-use crate::directory::{self, Arrival, ClaimedEmail, Refused};
+use crate::directory::{self, Arrival, Refused};
+use crate::person::LDAP;
 use crate::session::{CannotBegin, Device, NewSession};
 use crate::telemetry::{SignInOutcome, metrics};
 
@@ -48,28 +49,18 @@ pub(super) async fn admit(
             metrics().sign_in(SignInOutcome::StoreFailed);
             return sign_in.answers.store_away(&error, visit);
         }
-        Err(refused) => {
-            metrics().sign_in(SignInOutcome::Refused);
-            return sign_in.answers.refused(&refused, &arrival, return_to, visit);
-        }
+        Err(refused) => return told(sign_in, &refused, &arrival, return_to, visit),
     };
-    let method = match way {
-        Way::Provider(_) => "oidc",
-        Way::Directory => "ldap",
-    };
-    let kept = match way {
-        Way::Provider(kept) => Some(kept),
-        Way::Directory => None,
-    };
-    let (amr, auth_time, provider_sid, id_token, refresh_token) = match kept {
-        Some(kept) => (
+    let (method, amr, auth_time, provider_sid, id_token, refresh_token) = match way {
+        Way::Provider(kept) => (
+            "oidc",
             kept.amr,
             kept.auth_time,
             kept.sid,
             Some(kept.id_token),
             kept.refresh_token,
         ),
-        None => (None, None, None, None, None),
+        Way::Directory => (LDAP, None, None, None, None, None),
     };
     let new = NewSession {
         user: admitted.user.clone(),
@@ -83,13 +74,45 @@ pub(super) async fn admit(
         provider_sid,
         id_token,
         refresh_token,
-        from: Device {
-            user_agent: visit.user_agent.clone(),
-            address: Some(visit.client),
-        },
+        from: device(visit),
     };
+    match begin(sign_in, new, return_to, visit, now).await {
+        Ok(response) => response,
+        Err(NotActive) => turn_away(sign_in, &Refused::Deactivated, &arrival, return_to, visit, now).await,
+    }
+}
+
+/// Writes down that somebody is not let in, and tells them.
+pub(super) async fn turn_away(
+    sign_in: &SignIn,
+    refused: &Refused,
+    arrival: &Arrival,
+    return_to: &str,
+    visit: &Visit,
+    now: UnixTime,
+) -> Response<Bytes> {
+    directory::turn_away(&sign_in.store, refused, arrival, &visit.actor(), now).await;
+    told(sign_in, refused, arrival, return_to, visit)
+}
+
+fn told(sign_in: &SignIn, refused: &Refused, arrival: &Arrival, return_to: &str, visit: &Visit) -> Response<Bytes> {
+    metrics().sign_in(SignInOutcome::Refused);
+    sign_in.answers.refused(refused, arrival, return_to, visit)
+}
+
+/// The account was deactivated meanwhile.
+pub(super) struct NotActive;
+
+/// From a session to be to the browser that has it, on its way to `to`.
+pub(super) async fn begin(
+    sign_in: &SignIn,
+    new: NewSession,
+    to: &str,
+    visit: &Visit,
+    now: UnixTime,
+) -> Result<Response<Bytes>, NotActive> {
     let replaces = visit.session_cookie.as_deref().map(str::as_bytes);
-    match sign_in.sessions.begin(new, replaces, &door, now).await {
+    match sign_in.sessions.begin(new, replaces, &visit.actor(), now).await {
         Ok((token, session)) => {
             metrics().sign_in(SignInOutcome::SignedIn);
             let cookie = cookies::keep(
@@ -98,26 +121,20 @@ pub(super) async fn admit(
                 session.expires_at().since(now),
                 sign_in.public.https,
             );
-            with_cookies(redirect(StatusCode::SEE_OTHER, return_to, []), cookie)
+            Ok(with_cookies(redirect(StatusCode::SEE_OTHER, to, []), cookie))
         }
-        Err(CannotBegin::NotActive) => {
-            let refused = Refused::Deactivated;
-            directory::turn_away(&sign_in.store, &refused, &arrival, &door, now).await;
-            metrics().sign_in(SignInOutcome::Refused);
-            sign_in.answers.refused(&refused, &arrival, return_to, visit)
-        }
+        Err(CannotBegin::NotActive) => Err(NotActive),
         Err(CannotBegin::Unavailable(unavailable)) => {
             metrics().sign_in(SignInOutcome::StoreFailed);
-            sign_in.answers.store_away(&unavailable, visit)
+            Ok(sign_in.answers.store_away(&unavailable, visit))
         }
     }
 }
 
-pub(super) fn address(arrival: &Arrival) -> &str {
-    match &arrival.email {
-        ClaimedEmail::Verified(email) | ClaimedEmail::Presumed(email) | ClaimedEmail::Unverified(email) => {
-            email.as_str()
-        }
-        ClaimedEmail::Malformed | ClaimedEmail::Missing => "",
+/// What the session keeps of the browser.
+pub(super) fn device(visit: &Visit) -> Device {
+    Device {
+        user_agent: visit.user_agent.clone(),
+        address: Some(visit.client),
     }
 }

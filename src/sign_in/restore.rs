@@ -2,16 +2,17 @@
 //! button, so that no reader of links uses it up; the button signs in, once.
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{Method, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::answers::{redirect, with_cookies};
+use super::answers::with_cookies;
 use super::attempt::Found;
-use super::failures::{Failures, TooMany};
-use super::{SignIn, Visit, cookies};
+use super::failures::{Door, Failures, TooMany};
+use super::provision::{self, NotActive};
+use super::{SignIn, Visit};
 use crate::clock::UnixTime;
 use crate::directory;
-use crate::session::{CannotBegin, Device, NewSession};
+use crate::session::NewSession;
 use crate::telemetry::audit::{Event, Kind};
 use crate::telemetry::{SignInOutcome, metrics};
 
@@ -29,64 +30,45 @@ pub(super) async fn answer(sign_in: &SignIn, visit: &Visit, now: UnixTime) -> Re
     };
     match visit.method {
         Method::GET => shown(sign_in, tries, visit, now).await,
-        Method::POST => used(sign_in, visit, now).await,
+        Method::POST => used(sign_in, tries, visit, now).await,
         _ => sign_in.answers.method_not_allowed("GET, POST", visit),
     }
 }
 
 async fn shown(sign_in: &SignIn, tries: &Failures, visit: &Visit, now: UnixTime) -> Response<Bytes> {
-    let secret = field(visit.query.as_deref().unwrap_or_default().as_bytes(), LINK).map(SecretString::from);
-    let opens = match &secret {
-        Some(secret) => directory::opens(&sign_in.store, secret, now).await,
-        None => Ok(false),
+    let query = visit.query.as_deref().unwrap_or_default().as_bytes();
+    let secret = match right_link(sign_in, tries, query, visit, now).await {
+        Ok(secret) => secret,
+        Err(response) => return response,
     };
-    match (secret, opens) {
-        (Some(secret), Ok(true)) => {
-            let (attempt, cookies) = sign_in.attempts.begin("/".to_owned(), &visit.attempt_cookies, now);
-            let fields = [
-                ("state".to_owned(), attempt.state()),
-                (LINK.to_owned(), secret.expose_secret().to_owned()),
-            ];
-            with_cookies(sign_in.answers.restore(RESTORE_PATH, &fields), cookies)
-        }
-        (_, Ok(_)) => match tries.at_address(visit.client, now).await {
-            Ok(Ok(place)) => {
-                place.keep();
-                sign_in.answers.link_gone(visit)
-            }
-            Ok(Err(TooMany(seconds))) => sign_in.answers.too_many_links(seconds, visit),
-            Err(error) => sign_in.answers.store_away(&error, visit),
-        },
-        (_, Err(error)) => sign_in.answers.store_away(&error, visit),
-    }
+    let (attempt, cookies) = sign_in.attempts.begin("/".to_owned(), &visit.attempt_cookies, now);
+    let fields = [
+        ("state".to_owned(), attempt.state()),
+        (LINK.to_owned(), secret.expose_secret().to_owned()),
+    ];
+    with_cookies(sign_in.answers.restore(RESTORE_PATH, &fields), cookies)
 }
 
-async fn used(sign_in: &SignIn, visit: &Visit, now: UnixTime) -> Response<Bytes> {
+async fn used(sign_in: &SignIn, tries: &Failures, visit: &Visit, now: UnixTime) -> Response<Bytes> {
     if visit.cross_site || visit.embedded {
         metrics().sign_in(SignInOutcome::Invalid);
         return sign_in.answers.form_from_elsewhere(visit);
     }
     let form = visit.form.as_deref().unwrap_or_default();
-    let (state, secret) = (field(form, "state"), field(form, LINK).map(SecretString::from));
-    let (Some(state), Some(secret)) = (state, secret) else {
-        return sign_in.answers.attempt_gone("/", visit);
+    let secret = match right_link(sign_in, tries, form, visit, now).await {
+        Ok(secret) => secret,
+        Err(response) => return response,
     };
-    // Only the browser that was shown the button has the attempt's cookie, and it had a right link: nobody is signed in by
-    // another's page, and nobody guesses here.
-    let Found::Open(attempt) = sign_in.attempts.find(&state, &visit.attempt_cookies, now) else {
+    // An attempt's cookie, whatever it was begun for, is this browser's alone: nobody is signed in by another's page.
+    let attempt = field(form, "state").map(|state| sign_in.attempts.find(&state, &visit.attempt_cookies, now));
+    let Some(Found::Open(attempt)) = attempt else {
         metrics().sign_in(SignInOutcome::Invalid);
         return sign_in.answers.attempt_gone("/", visit);
     };
-    let door = visit.actor();
-    let user = match directory::restore(&sign_in.store, &secret, &door, now).await {
+    let user = match directory::restore(&sign_in.store, &secret, &visit.actor(), now).await {
         Ok(Some(user)) => user,
-        Ok(None) => {
-            metrics().sign_in(SignInOutcome::Refused);
-            Event::new(Kind::Refusal, &door)
-                .detail("reason", "the restore link is used, over, or another")
-                .tell();
-            return sign_in.answers.link_gone(visit);
-        }
+        // Used a moment ago.
+        Ok(None) => return wrong_link(sign_in, tries, visit, now).await,
         Err(error) => {
             metrics().sign_in(SignInOutcome::StoreFailed);
             return sign_in.answers.store_away(&error, visit);
@@ -104,29 +86,47 @@ async fn used(sign_in: &SignIn, visit: &Visit, now: UnixTime) -> Response<Bytes>
         provider_sid: None,
         id_token: None,
         refresh_token: None,
-        from: Device {
-            user_agent: visit.user_agent.clone(),
-            address: Some(visit.client),
-        },
+        from: provision::device(visit),
     };
-    let replaces = visit.session_cookie.as_deref().map(str::as_bytes);
-    match sign_in.sessions.begin(new, replaces, &door, now).await {
-        Ok((token, session)) => {
-            metrics().sign_in(SignInOutcome::SignedIn);
-            let cookie = cookies::keep(
-                &sign_in.public.cookie_name(),
-                token.cookie_value(),
-                session.expires_at().since(now),
-                sign_in.public.https,
-            );
-            let response = with_cookies(redirect(StatusCode::SEE_OTHER, "/", []), cookie);
-            with_cookies(response, sign_in.attempts.delete(&attempt.id))
-        }
-        Err(CannotBegin::NotActive) => sign_in.answers.link_gone(visit),
-        Err(CannotBegin::Unavailable(unavailable)) => {
+    match provision::begin(sign_in, new, "/", visit, now).await {
+        Ok(response) => with_cookies(response, sign_in.attempts.delete(&attempt.id)),
+        Err(NotActive) => sign_in.answers.link_gone(visit),
+    }
+}
+
+/// The link's secret among these fields, or what whoever brings none that opens is told.
+async fn right_link(
+    sign_in: &SignIn,
+    tries: &Failures,
+    fields: &[u8],
+    visit: &Visit,
+    now: UnixTime,
+) -> Result<SecretString, Response<Bytes>> {
+    let Some(secret) = field(fields, LINK).map(SecretString::from) else {
+        return Err(wrong_link(sign_in, tries, visit, now).await);
+    };
+    match directory::opens(&sign_in.store, &secret, now).await {
+        Ok(true) => Ok(secret),
+        Ok(false) => Err(wrong_link(sign_in, tries, visit, now).await),
+        Err(error) => {
             metrics().sign_in(SignInOutcome::StoreFailed);
-            sign_in.answers.store_away(&unavailable, visit)
+            Err(sign_in.answers.store_away(&error, visit))
         }
+    }
+}
+
+async fn wrong_link(sign_in: &SignIn, tries: &Failures, visit: &Visit, now: UnixTime) -> Response<Bytes> {
+    metrics().sign_in(SignInOutcome::Refused);
+    match tries.at_door(Door::Address(visit.client), now).await {
+        Ok(Ok(place)) => {
+            place.keep();
+            Event::new(Kind::Refusal, &visit.actor())
+                .detail("reason", "the restore link is used, over, or another")
+                .tell();
+            sign_in.answers.link_gone(visit)
+        }
+        Ok(Err(TooMany(seconds))) => sign_in.answers.too_many_links(seconds, visit),
+        Err(error) => sign_in.answers.store_away(&error, visit),
     }
 }
 

@@ -6,8 +6,20 @@ use std::process::{Command, Stdio};
 use crate::slapd::{BASE, SECRET, SERVICE, Slapd};
 
 fn check(slapd: &Slapd, folder: &std::path::Path, who: &str, password: &str) -> String {
+    check_with(slapd, folder, Some((who, password)), &[])
+}
+
+fn check_with(
+    slapd: &Slapd,
+    folder: &std::path::Path,
+    person: Option<(&str, &str)>,
+    settings: &[(&str, &str)],
+) -> String {
+    let password = person.map_or("", |(_, password)| password);
+    let arguments = person.map(|(who, _)| ["--ldap-user", who]);
     let mut child = Command::new(env!("CARGO_BIN_EXE_vestibule"))
-        .args(["check", "--ldap-user", who])
+        .arg("check")
+        .args(arguments.into_iter().flatten())
         .env_clear()
         .env("VESTIBULE_UPSTREAM", "http://127.0.0.1:9")
         .env(
@@ -19,6 +31,7 @@ fn check(slapd: &Slapd, folder: &std::path::Path, who: &str, password: &str) -> 
         .env("LOCAL_LDAP_BASE_DN", BASE)
         .env("LOCAL_LDAP_BIND_DN", SERVICE)
         .env("LOCAL_LDAP_BIND_PW", SECRET)
+        .envs(settings.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -54,5 +67,67 @@ fn each_step_of_a_sign_in_is_told_and_why_it_would_be_refused() {
         let line = said.lines().find(|line| line.contains(expected));
         let line = line.unwrap_or_else(|| panic!("{who}: no {expected:?} in {said}"));
         assert_eq!(line.starts_with("FAILED"), refused, "{line}");
+    }
+}
+
+#[test]
+fn it_says_what_the_entry_and_the_rules_would_say_to_a_sign_in() {
+    let Some(slapd) = Slapd::with(crate::slapd::ELSEWHERE) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let of = |settings: &[(&str, &str)]| {
+        let said = check_with(&slapd, folder.path(), Some(("bob", "bob's password")), settings);
+        said.lines()
+            .filter(|line| line.starts_with("FAILED") && line.contains("bob:"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of(&[]), [""; 0]);
+    for (setting, other, own) in [
+        ("VESTIBULE_ALLOWED_EMAIL_DOMAINS", "example.org", "example.com"),
+        ("VESTIBULE_ALLOWED_GROUPS", "nobody", "circle"),
+    ] {
+        let failed = of(&[(setting, other)]);
+        assert!(failed.len() == 1 && failed[0].contains(setting), "{failed:?}");
+        assert_eq!(of(&[(setting, own)]), [""; 0]);
+    }
+    for (attribute, value, reason) in [
+        ("nsAccountLock", "TRUE", "disabled"),
+        ("accountExpires", "132000000000000000", "has expired in the directory"),
+        ("krbPasswordExpiration", "20200101000000Z", "the password has expired"),
+    ] {
+        let dn = "uid=bob,ou=people,dc=example,dc=com";
+        let class = "add: objectClass\nobjectClass: elsewhere\n-\n";
+        slapd.modify(&format!(
+            "dn: {dn}\nchangetype: modify\n{class}add: {attribute}\n{attribute}: {value}\n"
+        ));
+        let failed = of(&[]);
+        assert!(
+            failed.len() == 1 && failed[0].contains(reason),
+            "{attribute}: {failed:?}"
+        );
+        let class = "delete: objectClass\nobjectClass: elsewhere\n";
+        slapd.modify(&format!(
+            "dn: {dn}\nchangetype: modify\ndelete: {attribute}\n-\n{class}"
+        ));
+    }
+}
+
+#[test]
+fn the_place_for_groups_is_tried_without_a_person_too() {
+    let Some(slapd) = Slapd::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    for (place, begins) in [
+        ("ou=groups,dc=example,dc=com", "ok"),
+        ("ou=nowhere,dc=example,dc=com", "FAILED"),
+    ] {
+        let said = check_with(&slapd, folder.path(), None, &[("LOCAL_LDAP_GROUP_BASE_DN", place)]);
+        let line = said
+            .lines()
+            .find(|line| line.contains("directory:") && line.contains(place));
+        let line = line.unwrap_or_else(|| panic!("{place}: {said}"));
+        assert!(line.starts_with(begins), "{line}");
+        assert_eq!(line.contains("LOCAL_LDAP_GROUP_BASE_DN"), begins == "FAILED", "{line}");
     }
 }

@@ -2,6 +2,7 @@
 
 use http::{Method, StatusCode};
 
+use crate::browser::{Answer, Browser};
 use crate::house::House;
 use crate::slapd::Slapd;
 
@@ -120,6 +121,10 @@ async fn after_five_wrong_passwords_the_right_one_does_not_help_but_a_known_brow
         house.turns_away(login, "wrong", StatusCode::UNAUTHORIZED).await;
     }
     house.turns_away("nobody", "wrong", StatusCode::TOO_MANY_REQUESTS).await;
+    // As somebody's would be: who is here shows by no spelling.
+    house
+        .turns_away("CORP\\nobody", "wrong", StatusCode::TOO_MANY_REQUESTS)
+        .await;
     house.close().await;
 }
 
@@ -133,6 +138,98 @@ async fn an_address_has_so_many_wrong_passwords_for_all_names_together() {
     house
         .turns_away("ann", "ann's password", StatusCode::TOO_MANY_REQUESTS)
         .await;
+    house.close().await;
+}
+
+/// What a person reads, but for what is another's each time.
+fn told(answer: &Answer, login: &str) -> String {
+    let (_, text) = answer.body.split_once("<main>").unwrap();
+    let (text, _) = text.split_once("<p class=\"small\">").unwrap();
+    let text = text.replace(&answer.state(), "");
+    text.replace(&format!("value=\"{login}\""), "")
+        .replace(" autofocus", "")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_at_an_address_keep_nobody_out_of_a_browser_that_they_used_before() {
+    let Some(slapd) = Slapd::start() else { return };
+    let house = House::with(&slapd, |settings| {
+        settings.ldap.as_mut().unwrap().failures_address = 8;
+        settings.ldap.as_mut().unwrap().failures = 2;
+    })
+    .await;
+    let mut known = house.browser();
+    let forget = |browser: &mut Browser| browser.jar.retain(|name, _| name.ends_with("-d"));
+    assert_eq!(
+        known.sign_in("ann", "ann's password").await.status,
+        StatusCode::SEE_OTHER
+    );
+    forget(&mut known);
+    for login in ["a", "b", "c", "d", "e", "f", "g", "bob"] {
+        house.turns_away(login, "wrong", StatusCode::UNAUTHORIZED).await;
+    }
+    let without = house
+        .turns_away("ann", "ann's password", StatusCode::TOO_MANY_REQUESTS)
+        .await;
+    // Of anybody but ann the browser hears the same: whether they are here does not show, nor does a right password help.
+    for (login, password) in [
+        ("a", "wrong"),
+        ("nobody", "wrong"),
+        ("bob", "bob's password"),
+        ("twin@example.com", "twin's password"),
+        ("hidden", "hidden's password"),
+    ] {
+        let begun = std::time::Instant::now();
+        let answer = known.sign_in(login, password).await;
+        assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS, "{login}");
+        assert!(
+            begun.elapsed() >= std::time::Duration::from_secs(1),
+            "{login} is answered at once"
+        );
+        assert_eq!(told(&answer, login), told(&without, "ann"), "{login}");
+        assert!(answer.header("retry-after").is_some());
+        assert_eq!(known.get("/page").await.status, StatusCode::FOUND, "{login}");
+    }
+    assert_eq!(house.users().await.len(), 1, "nobody else came in");
+    assert_eq!(
+        known.sign_in("ann", "ann's password").await.status,
+        StatusCode::SEE_OTHER
+    );
+    forget(&mut known);
+    // Nor has it more guesses at ann than it would have elsewhere.
+    for _ in 0..2 {
+        assert_eq!(known.sign_in("ann", "wrong").await.status, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(
+        known.sign_in("ann", "ann's password").await.status,
+        StatusCode::TOO_MANY_REQUESTS
+    );
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_known_browser_has_the_directory_searched_no_more_often_than_an_address() {
+    let Some(slapd) = Slapd::start() else { return };
+    let house = House::with(&slapd, |settings| settings.ldap.as_mut().unwrap().failures_address = 2).await;
+    let mut known = house.browser();
+    assert_eq!(
+        known.sign_in("ann", "ann's password").await.status,
+        StatusCode::SEE_OTHER
+    );
+    known.jar.retain(|name, _| name.ends_with("-d"));
+    for login in ["a", "b"] {
+        house.turns_away(login, "wrong", StatusCode::UNAUTHORIZED).await;
+    }
+    for login in ["a", "bob", "c"] {
+        assert_eq!(
+            known.sign_in(login, "wrong").await.status,
+            StatusCode::TOO_MANY_REQUESTS
+        );
+    }
+    assert_eq!(
+        known.sign_in("ann", "ann's password").await.status,
+        StatusCode::TOO_MANY_REQUESTS
+    );
     house.close().await;
 }
 
@@ -160,7 +257,7 @@ async fn a_browser_of_several_people_gives_nobody_more_guesses() {
     let Some(slapd) = Slapd::start() else { return };
     let house = House::with(&slapd, |settings| settings.ldap.as_mut().unwrap().failures = 2).await;
     let mut shared = house.browser();
-    let end = |browser: &mut crate::house::Browser<'_>| browser.jar.retain(|name, _| name.ends_with("-d"));
+    let end = |browser: &mut Browser| browser.jar.retain(|name, _| name.ends_with("-d"));
     assert_eq!(
         shared.sign_in("bob", "bob's password").await.status,
         StatusCode::SEE_OTHER

@@ -9,32 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::house::{House, plain};
-
-/// One BER element.
-fn element(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(content.len()).unwrap().to_be_bytes();
-    [&[tag, 0x82], &length[..], content].concat()
-}
-
-fn message(id: u8, operation: &[u8]) -> Vec<u8> {
-    element(0x30, &[&[2, 1, id], operation].concat())
-}
-
-fn result(tag: u8, code: u8, text: &str) -> Vec<u8> {
-    let parts = [&[10, 1, code, 4, 0][..], &element(4, text.as_bytes())].concat();
-    element(tag, &parts)
-}
-
-fn entry(dn: &str, attributes: &[(&str, &[u8])]) -> Vec<u8> {
-    let attributes: Vec<u8> = attributes
-        .iter()
-        .flat_map(|(name, value)| {
-            let values = element(0x31, &element(4, value));
-            element(0x30, &[element(4, name.as_bytes()), values].concat())
-        })
-        .collect();
-    element(0x64, &[element(4, dn.as_bytes()), element(0x30, &attributes)].concat())
-}
+use crate::protocol::{BIND, Request, SEARCH, element, entry, message, result};
 
 fn bob() -> Vec<u8> {
     entry(
@@ -43,12 +18,13 @@ fn bob() -> Vec<u8> {
     )
 }
 
-/// What it does at an operation; `binds` counts those of this connection.
+/// What it does at an operation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Lie {
     None,
     CloseAtBind,
     CloseAtSearch,
+    CloseAtPersonsBind,
     Garbage,
     OddResult,
     WrongId,
@@ -67,37 +43,34 @@ enum Lie {
     BindCode(u8),
 }
 
+/// What it saw.
+#[derive(Default)]
+pub struct Watched {
+    empty_seen: AtomicBool,
+    persons_binds: AtomicUsize,
+    pub searches: AtomicUsize,
+}
+
 /// Answers every bind with yes, whatever password.
-async fn serve(
-    mut stream: TcpStream,
-    lie: Lie,
-    empty_seen: Arc<AtomicBool>,
-    searches: Arc<AtomicUsize>,
-) -> std::io::Result<()> {
+async fn serve(mut stream: TcpStream, lie: Lie, watched: Arc<Watched>) -> std::io::Result<()> {
     for count in 0.. {
-        let mut head = [0; 2];
-        stream.read_exact(&mut head).await?;
-        let length = if head[1] < 0x80 {
-            usize::from(head[1])
-        } else {
-            let mut more = vec![0; usize::from(head[1] & 0x7f)];
-            stream.read_exact(&mut more).await?;
-            more.iter().fold(0, |length, byte| length << 8 | usize::from(*byte))
-        };
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).await?;
+        let request = Request::read(&mut stream).await?;
         match lie {
             Lie::ClosesSoon if count == 3 => return Ok(()),
             Lie::SilentSoon if count == 3 => std::future::pending().await,
             _ => {}
         }
-        let (id, operation) = (body[2], body[3]);
-        let is_person = body.windows(7).any(|part| part == b"uid=bob");
-        let answer = match (operation, lie) {
-            (0x60, Lie::CloseAtBind) | (0x63, Lie::CloseAtSearch) => return Ok(()),
-            (0x60, _) => {
-                if body.ends_with(&[0x80, 0]) {
-                    empty_seen.store(true, Ordering::SeqCst);
+        let id = request.id;
+        let is_person = request.holds(b"uid=bob");
+        let answer = match (request.operation, lie) {
+            (BIND, Lie::CloseAtBind) | (SEARCH, Lie::CloseAtSearch) => return Ok(()),
+            (BIND, Lie::CloseAtPersonsBind) if is_person => return Ok(()),
+            (BIND, _) => {
+                if is_person {
+                    watched.persons_binds.fetch_add(1, Ordering::SeqCst);
+                }
+                if request.body.ends_with(&[0x80, 0]) {
+                    watched.empty_seen.store(true, Ordering::SeqCst);
                 }
                 match lie {
                     Lie::Garbage => b"\x16\x03\x01HTTP/1.1 200 OK\r\n\r\n".to_vec(),
@@ -119,12 +92,12 @@ async fn serve(
                     _ => message(id, &result(0x61, 0, "")),
                 }
             }
-            (0x63, _) => {
-                searches.fetch_add(1, Ordering::SeqCst);
+            (SEARCH, _) => {
+                watched.searches.fetch_add(1, Ordering::SeqCst);
                 let done = message(id, &result(0x65, 0, ""));
                 let found = message(id, &bob());
                 let reference = message(id, &element(0x73, &element(4, b"ldap://127.0.0.1:1/dc=example,dc=com")));
-                let root = !body.windows(3).any(|part| part == b"uid");
+                let root = !request.holds(b"uid");
                 match lie {
                     _ if root => done,
                     Lie::EmptyDn => [
@@ -148,47 +121,41 @@ async fn serve(
     Ok(())
 }
 
-/// A directory of bob alone, and how many searches it was asked.
-pub async fn counting() -> (u16, Arc<AtomicUsize>) {
+async fn start(lie: Lie) -> (u16, Arc<Watched>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let searches = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&searches);
+    let watched = Arc::<Watched>::default();
+    let seen = Arc::clone(&watched);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream, Lie::None, Arc::default(), Arc::clone(&counted)));
+            tokio::spawn(serve(stream, lie, Arc::clone(&seen)));
         }
     });
-    (port, searches)
+    (port, watched)
 }
 
-async fn house(lie: Lie) -> (House, Arc<AtomicBool>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let empty_seen = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&empty_seen);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream, lie, Arc::clone(&seen), Arc::default()));
-        }
-    });
-    (
-        House::at(vec![plain("127.0.0.1", port)], None, |_| {}).await,
-        empty_seen,
-    )
+/// A directory of bob alone.
+pub async fn honest() -> (u16, Arc<Watched>) {
+    start(Lie::None).await
+}
+
+async fn house(lie: Lie) -> (House, Arc<Watched>) {
+    let (port, watched) = start(lie).await;
+    let house = House::at(vec![plain("127.0.0.1", port)], None, |_| {}).await;
+    (house, watched)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_honest_one_lets_in_and_never_sees_an_empty_password() {
     for lie in [Lie::None, Lie::ReferenceAndBob] {
-        let (house, empty_seen) = house(lie).await;
+        let (house, watched) = house(lie).await;
         house.lets_in("bob", "anything").await;
         house.turns_away("bob", "", StatusCode::BAD_REQUEST).await;
         // To this server any password is right; those that may be empty to one never reach it.
         for nothing in [" ", "\u{ad}", "\u{200b}\u{feff}"] {
             house.turns_away("bob", nothing, StatusCode::UNAUTHORIZED).await;
         }
-        assert!(!empty_seen.load(Ordering::SeqCst));
+        assert!(!watched.empty_seen.load(Ordering::SeqCst));
         house.close().await;
     }
 }
@@ -236,6 +203,23 @@ async fn whatever_a_server_sends_nobody_is_let_in_and_the_gateway_goes_on() {
             StatusCode::OK,
             "{lie:?}"
         );
+        house.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_was_sent_to_one_server_is_not_tried_at_the_next() {
+    for lie in [Lie::CloseAtPersonsBind, Lie::BindCode(52)] {
+        let ((first, _), (second, watched)) = (start(lie).await, start(Lie::None).await);
+        let servers = vec![plain("127.0.0.1", first), plain("127.0.0.1", second)];
+        let house = House::at(servers, None, |_| {}).await;
+        house
+            .turns_away("bob", "anything", StatusCode::SERVICE_UNAVAILABLE)
+            .await;
+        assert_eq!(watched.persons_binds.load(Ordering::SeqCst), 0, "{lie:?}");
+        // The one that failed is asked last for a while.
+        house.lets_in("bob", "anything").await;
+        assert_eq!(watched.persons_binds.load(Ordering::SeqCst), 1, "{lie:?}");
         house.close().await;
     }
 }

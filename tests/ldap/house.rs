@@ -1,20 +1,11 @@
 //! The real gateway on a real socket between a browser and an app that remembers what it saw, with a directory.
 
-use std::collections::HashMap;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use http::{Method, StatusCode};
 use vestibule::cli::serve::Instance;
 use vestibule::clock::UnixTime;
 use vestibule::config::{self, LdapScheme, LdapServer, Settings};
@@ -22,6 +13,8 @@ use vestibule::session;
 use vestibule::store::Store;
 use vestibule::telemetry::Telemetry;
 
+use crate::app;
+use crate::browser::{Answer, Browser};
 use crate::slapd::{BASE, SECRET, SERVICE, Slapd, free_port};
 
 pub struct House {
@@ -29,7 +22,7 @@ pub struct House {
     address: SocketAddr,
     origin: String,
     pub store: Store,
-    seen: Arc<AtomicUsize>,
+    seen: app::Seen,
     _folder: tempfile::TempDir,
 }
 
@@ -59,7 +52,7 @@ impl House {
     }
 
     pub async fn at(servers: Vec<LdapServer>, ca: Option<PathBuf>, change: impl FnOnce(&mut Settings)) -> Self {
-        let (app, seen) = app().await;
+        let (app, seen) = app::start().await;
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         let database = format!("sqlite:{}", folder.path().join("vestibule.db").display());
@@ -94,11 +87,8 @@ impl House {
         }
     }
 
-    pub fn browser(&self) -> Browser<'_> {
-        Browser {
-            house: self,
-            jar: HashMap::new(),
-        }
+    pub fn browser(&self) -> Browser {
+        Browser::new(self.address, &self.origin)
     }
 
     pub async fn users(&self) -> Vec<vestibule::directory::User> {
@@ -106,7 +96,7 @@ impl House {
     }
 
     /// A whole sign-in by a fresh browser.
-    pub async fn sign_in(&self, login: &str, password: &str) -> (Browser<'_>, Answer) {
+    pub async fn sign_in(&self, login: &str, password: &str) -> (Browser, Answer) {
         let mut browser = self.browser();
         let answer = browser.sign_in(login, password).await;
         (browser, answer)
@@ -121,17 +111,13 @@ impl House {
 
     /// A sign-in that must fail with this status: no session, and the app saw nothing of it.
     pub async fn turns_away(&self, login: &str, password: &str, status: StatusCode) -> Answer {
-        let (before, saw) = (self.sessions().await, self.seen.load(Ordering::SeqCst));
+        let (before, saw) = (self.sessions().await, self.seen.lock().unwrap().len());
         let (mut browser, answer) = self.sign_in(login, password).await;
         assert_eq!(answer.status, status, "{login:?}: {}", answer.body);
         assert_eq!(browser.get("/page").await.status, StatusCode::FOUND);
         assert_eq!(browser.get("/.vestibule/whoami").await.status, StatusCode::UNAUTHORIZED);
         assert_eq!(self.sessions().await, before, "{login:?}: there is a session");
-        assert_eq!(
-            self.seen.load(Ordering::SeqCst),
-            saw,
-            "{login:?}: the app saw something"
-        );
+        assert_eq!(self.seen.lock().unwrap().len(), saw, "{login:?}: the app saw something");
         answer
     }
 
@@ -148,24 +134,7 @@ impl House {
     }
 }
 
-/// A browser with a cookie jar.
-pub struct Browser<'a> {
-    house: &'a House,
-    pub jar: HashMap<String, String>,
-}
-
-#[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    headers: http::HeaderMap,
-    pub body: String,
-}
-
 impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
-    }
-
     /// The form's hidden field.
     pub fn state(&self) -> String {
         let (_, rest) = self.body.split_once("name=\"state\" value=\"").expect("a form");
@@ -173,11 +142,7 @@ impl Answer {
     }
 }
 
-impl Browser<'_> {
-    pub async fn get(&mut self, target: &str) -> Answer {
-        self.ask(Method::GET, target, &[], None).await
-    }
-
+impl Browser {
     pub async fn sign_in(&mut self, login: &str, password: &str) -> Answer {
         let form = self.get("/.vestibule/login?rd=/page%3Fa=b").await;
         assert_eq!(form.status, StatusCode::OK, "{}", form.body);
@@ -195,84 +160,4 @@ impl Browser<'_> {
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
         serde_json::from_str(&answer.body).unwrap()
     }
-
-    pub async fn ask(
-        &mut self,
-        method: Method,
-        target: &str,
-        headers: &[(&str, &str)],
-        form: Option<&[(&str, &str)]>,
-    ) -> Answer {
-        let cookies: Vec<String> = self.jar.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let mut request = Request::builder()
-            .method(method)
-            .uri(target)
-            .header("host", self.house.origin.trim_start_matches("http://"))
-            .header("accept", "text/html");
-        if !cookies.is_empty() {
-            request = request.header("cookie", cookies.join("; "));
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let body = form.map_or_else(String::new, |fields| {
-            url::form_urlencoded::Serializer::new(String::new())
-                .extend_pairs(fields)
-                .finish()
-        });
-        if form.is_some() {
-            request = request.header("content-type", "application/x-www-form-urlencoded");
-        }
-        let stream = TcpStream::connect(self.house.address).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        let response = sender
-            .send_request(request.body(Full::new(Bytes::from(body))).unwrap())
-            .await
-            .unwrap();
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        let answer = Answer {
-            status: head.status,
-            headers: head.headers,
-            body: String::from_utf8_lossy(&body).into_owned(),
-        };
-        for line in answer.headers.get_all("set-cookie") {
-            let (name, rest) = line.to_str().unwrap().split_once('=').unwrap();
-            if rest.contains("Max-Age=0") {
-                self.jar.remove(name);
-            } else {
-                self.jar
-                    .insert(name.to_owned(), rest.split(';').next().unwrap().to_owned());
-            }
-        }
-        answer
-    }
-}
-
-async fn app() -> (SocketAddr, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let seen = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&seen);
-    tokio::spawn(async move {
-        loop {
-            let Ok((stream, _)) = listener.accept().await else {
-                return;
-            };
-            let seen = Arc::clone(&counted);
-            tokio::spawn(async move {
-                let service = service_fn(move |_: Request<Incoming>| {
-                    seen.fetch_add(1, Ordering::SeqCst);
-                    async { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"the app")))) }
-                });
-                let _ = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
-            });
-        }
-    });
-    (address, seen)
 }

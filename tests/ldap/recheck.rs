@@ -1,5 +1,7 @@
 //! Whether people who are signed in are still there.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
@@ -10,18 +12,11 @@ use vestibule::person::UserId;
 use vestibule::session::{self, Device, NewSession};
 use vestibule::telemetry::audit::Actor;
 
-use crate::house::{Browser, House, plain};
-use crate::slapd::{BASE, ROOT, Slapd};
+use crate::browser::Browser;
+use crate::house::{House, plain};
+use crate::protocol::{self, BIND, BOUND, DONE, entry, message, result};
+use crate::slapd::{BASE, ELSEWHERE, ROOT, Slapd};
 
-/// What Active Directory and 389 Directory Server know, for this slapd.
-const SCHEMA: &str = "
-attributetype ( 1.2.840.113556.1.4.8 NAME 'userAccountControl' SYNTAX 1.3.6.1.4.1.1466.115.121.1.27 SINGLE-VALUE )
-attributetype ( 1.2.840.113556.1.4.159 NAME 'accountExpires' SYNTAX 1.3.6.1.4.1.1466.115.121.1.27 SINGLE-VALUE )
-attributetype ( 1.2.840.113556.1.4.662 NAME 'lockoutTime' SYNTAX 1.3.6.1.4.1.1466.115.121.1.27 SINGLE-VALUE )
-attributetype ( 2.16.840.1.113730.3.1.610 NAME 'nsAccountLock' SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
-objectclass ( 1.3.6.1.4.1.99999.1 NAME 'elsewhere' AUXILIARY
-    MAY ( userAccountControl $ accountExpires $ lockoutTime $ nsAccountLock ) )
-";
 const BOB: &str = "uid=bob,ou=people,dc=example,dc=com";
 
 fn often(settings: &mut Settings) {
@@ -31,14 +26,14 @@ fn often(settings: &mut Settings) {
     ldap.group_base_dn = Some(format!("ou=groups,{BASE}"));
 }
 
-async fn signed_in<'a>(house: &'a House, who: &str) -> Browser<'a> {
+async fn signed_in(house: &House, who: &str) -> Browser {
     let (browser, answer) = house.sign_in(who, &format!("{who}'s password")).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.body);
     browser
 }
 
 /// Waits until the session has ended.
-async fn ends(browser: &mut Browser<'_>, why: &str) {
+async fn ends(browser: &mut Browser, why: &str) {
     let until = Instant::now() + Duration::from_secs(12);
     while browser.get("/.vestibule/whoami").await.status == StatusCode::OK {
         assert!(Instant::now() < until, "the session goes on: {why}");
@@ -48,12 +43,12 @@ async fn ends(browser: &mut Browser<'_>, why: &str) {
 }
 
 /// Waits until some looks have gone by.
-async fn goes_on(browser: &mut Browser<'_>, why: &str) {
+async fn goes_on(browser: &mut Browser, why: &str) {
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(browser.get("/page").await.body, "the app", "{why}");
 }
 
-async fn becomes(browser: &mut Browser<'_>, expected: impl Fn(&Value) -> bool) {
+async fn becomes(browser: &mut Browser, expected: impl Fn(&Value) -> bool) {
     let until = Instant::now() + Duration::from_secs(12);
     loop {
         let who = browser.whoami().await;
@@ -71,7 +66,7 @@ fn change(slapd: &Slapd, what: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_gone_or_switched_off_is_out_and_nobody_else() {
-    let Some(slapd) = Slapd::with(SCHEMA) else { return };
+    let Some(slapd) = Slapd::with(ELSEWHERE) else { return };
     let house = House::with(&slapd, often).await;
     change(&slapd, "add: objectClass\nobjectClass: elsewhere");
     let mut ann = signed_in(&house, "ann").await;
@@ -99,7 +94,7 @@ async fn who_is_gone_or_switched_off_is_out_and_nobody_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_that_guesses_cause_ends_no_session() {
-    let Some(slapd) = Slapd::with(SCHEMA) else { return };
+    let Some(slapd) = Slapd::with(ELSEWHERE) else { return };
     let house = House::with(&slapd, often).await;
     change(&slapd, "add: objectClass\nobjectClass: elsewhere");
     let mut bob = signed_in(&house, "bob").await;
@@ -133,6 +128,29 @@ async fn a_password_that_grows_too_old_ends_the_session_but_a_grace_login_does_n
     let mut bob = signed_in(&house, "bob").await;
     ends(&mut bob, "too old").await;
     goes_on(&mut graceful, "a grace login").await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_a_kerberos_directory_lets_expire_ends_the_session_and_lets_nobody_in() {
+    let Some(slapd) = Slapd::with(ELSEWHERE) else { return };
+    let house = House::with(&slapd, often).await;
+    change(&slapd, "add: objectClass\nobjectClass: elsewhere");
+    let mut bob = signed_in(&house, "bob").await;
+    let soon = jiff::Timestamp::from_second(UnixTime::now().plus(3).0).unwrap();
+    let soon = soon.strftime("%Y%m%d%H%M%SZ");
+    change(
+        &slapd,
+        &format!("add: krbPasswordExpiration\nkrbPasswordExpiration: {soon}"),
+    );
+    ends(&mut bob, "expired").await;
+    // This server takes the password all the same, as FreeIPA does.
+    let again = house
+        .turns_away("bob", "bob's password", StatusCode::UNAUTHORIZED)
+        .await;
+    assert!(again.body.contains("has expired"), "{}", again.body);
+    let wrong = house.turns_away("bob", "wrong", StatusCode::UNAUTHORIZED).await;
+    assert!(wrong.body.contains("That did not work"), "{}", wrong.body);
     house.close().await;
 }
 
@@ -247,7 +265,7 @@ async fn where_it_is_switched_off_nobody_is_looked_at_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_sessions_are_few_searches() {
-    let (port, searches) = crate::hostile::counting().await;
+    let (port, watched) = crate::hostile::honest().await;
     let house = House::at(vec![plain("127.0.0.1", port)], None, |settings| {
         settings.ldap.as_mut().unwrap().recheck = Some(Duration::from_secs(1));
     })
@@ -279,14 +297,75 @@ async fn many_sessions_are_few_searches() {
             .await
             .unwrap();
     }
-    let before = searches.load(std::sync::atomic::Ordering::SeqCst);
+    let before = watched.searches.load(Ordering::SeqCst);
     let until = Instant::now() + Duration::from_secs(30);
     // None of them is found, bob is.
     while session::list(&house.store, None, now).await.unwrap().len() > 1 {
         assert!(Instant::now() < until, "they are not looked at");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    let searched = searches.load(std::sync::atomic::Ordering::SeqCst) - before;
+    let searched = watched.searches.load(Ordering::SeqCst) - before;
     assert!((1..60).contains(&searched), "{searched} searches for 400 sessions");
+    house.close().await;
+}
+
+/// One whose groups never come, one who is switched off, and one whose groups are others by now.
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_of_one_person_that_never_come_keep_nobody_else_waiting() {
+    let later = Arc::new(AtomicBool::new(false));
+    let is_later = Arc::clone(&later);
+    let port = protocol::serve(move |request| {
+        let (id, later) = (request.id, is_later.load(Ordering::SeqCst));
+        if request.operation == BIND {
+            return Some(message(id, &result(BOUND, 0, "")));
+        }
+        let mut found = Vec::new();
+        if request.holds(b"uid=eve,") && later {
+            return None;
+        } else if request.holds(b"uid=ann,") && later {
+            found = message(id, &entry("cn=new,dc=example,dc=com", &[]));
+        } else if !request.has_text("1.1") {
+            for who in ["eve", "bob", "ann"] {
+                if !request.has_text(who) && !request.has_text(&format!("id-{who}")) {
+                    continue;
+                }
+                let (uuid, mail) = (format!("id-{who}"), format!("{who}@example.com"));
+                let mut attributes: Vec<(&str, &[u8])> = vec![
+                    ("uid", who.as_bytes()),
+                    ("mail", mail.as_bytes()),
+                    ("entryUUID", uuid.as_bytes()),
+                ];
+                if who == "bob" && later {
+                    attributes.push(("nsAccountLock", b"TRUE"));
+                }
+                found.extend(message(
+                    id,
+                    &entry(&format!("uid={who},dc=example,dc=com"), &attributes),
+                ));
+            }
+        }
+        Some([found, message(id, &result(DONE, 0, ""))].concat())
+    })
+    .await;
+    let house = House::at(vec![plain("127.0.0.1", port)], None, |settings| {
+        let ldap = settings.ldap.as_mut().unwrap();
+        ldap.recheck = Some(Duration::from_secs(5));
+        ldap.group_filter = Some("(member={dn})".into());
+    })
+    .await;
+    let (mut eve, mut bob, mut ann) = (
+        signed_in(&house, "eve").await,
+        signed_in(&house, "bob").await,
+        signed_in(&house, "ann").await,
+    );
+    later.store(true, Ordering::SeqCst);
+    ends(&mut bob, "switched off").await;
+    // Each look at eve takes as long as a search may.
+    let until = Instant::now() + Duration::from_secs(40);
+    while ann.whoami().await["groups"] != json!(["new"]) {
+        assert!(Instant::now() < until, "ann is not looked at");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(eve.get("/page").await.body, "the app");
     house.close().await;
 }

@@ -12,6 +12,17 @@ pub const BASE: &str = "dc=example,dc=com";
 pub const SERVICE: &str = "cn=vestibule,ou=services,dc=example,dc=com";
 pub const ROOT: &str = "cn=root,dc=example,dc=com";
 pub const SECRET: &str = "service secret";
+/// What Active Directory, 389 Directory Server and FreeIPA know, for this slapd.
+pub const ELSEWHERE: &str = "
+attributetype ( 1.2.840.113556.1.4.8 NAME 'userAccountControl' SYNTAX 1.3.6.1.4.1.1466.115.121.1.27 SINGLE-VALUE )
+attributetype ( 1.2.840.113556.1.4.159 NAME 'accountExpires' SYNTAX 1.3.6.1.4.1.1466.115.121.1.27 SINGLE-VALUE )
+attributetype ( 1.2.840.113556.1.4.662 NAME 'lockoutTime' SYNTAX 1.3.6.1.4.1.1466.115.121.1.27 SINGLE-VALUE )
+attributetype ( 2.16.840.1.113730.3.1.610 NAME 'nsAccountLock' SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
+attributetype ( 2.16.840.1.113719.1.301.4.13.1 NAME 'krbPasswordExpiration'
+    SYNTAX 1.3.6.1.4.1.1466.115.121.1.24 SINGLE-VALUE )
+objectclass ( 1.3.6.1.4.1.99999.1 NAME 'elsewhere' AUXILIARY
+    MAY ( userAccountControl $ accountExpires $ lockoutTime $ nsAccountLock $ krbPasswordExpiration ) )
+";
 
 pub struct Slapd {
     pub folder: tempfile::TempDir,

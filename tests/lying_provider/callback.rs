@@ -277,11 +277,10 @@ async fn a_form_post_without_the_attempts_cookie_is_posted_once_more_and_no_more
     // The provider's site posts: Lax cookies stay behind.
     let mut across = house.browser();
     let page = across
-        .ask(
-            Method::POST,
+        .post_with(
             "/oidc/callback",
             &[("origin", &house.provider.issuer), ("sec-fetch-site", "cross-site")],
-            Some(&fields),
+            &fields,
         )
         .await;
     assert_eq!(page.status, StatusCode::OK);

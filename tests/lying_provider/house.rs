@@ -1,18 +1,12 @@
 //! The real gateway on a real socket between a browser and an app that remembers what it saw.
 
-use std::collections::HashMap;
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use http::{Method, StatusCode};
+use tokio::net::TcpListener;
 use vestibule::cli::serve::Instance;
 use vestibule::clock::UnixTime;
 use vestibule::config::{
@@ -25,8 +19,9 @@ use vestibule::session;
 use vestibule::store::Store;
 use vestibule::telemetry::Telemetry;
 
-use crate::database;
+use crate::browser::{self, Answer};
 use crate::provider::{CLIENT_ID, CLIENT_SECRET, Provider, State};
+use crate::{app, database};
 
 pub struct House {
     pub provider: Provider,
@@ -34,7 +29,7 @@ pub struct House {
     address: SocketAddr,
     origin: String,
     store: Store,
-    seen: Arc<Mutex<Vec<http::request::Parts>>>,
+    seen: app::Seen,
     _folder: tempfile::TempDir,
 }
 
@@ -52,7 +47,7 @@ impl House {
     pub async fn with(settings: impl FnOnce(&mut Settings), lie: impl FnOnce(&mut State)) -> Self {
         let provider = Provider::start().await;
         provider.change(lie);
-        let (app, seen) = app().await;
+        let (app, seen) = app::start().await;
         let folder = tempfile::tempdir().unwrap();
         let port = free_port().await;
         let mut wanted = plain_settings(&provider.issuer, app, port, folder.path());
@@ -77,7 +72,7 @@ impl House {
     pub fn browser(&self) -> Browser<'_> {
         Browser {
             house: self,
-            jar: HashMap::new(),
+            own: browser::Browser::new(self.address, &self.origin),
         }
     }
 
@@ -173,98 +168,34 @@ pub fn oidc(settings: &mut Settings) -> &mut Oidc {
     settings.oidc.as_mut().unwrap()
 }
 
-/// A browser with a cookie jar.
+/// A browser that goes to the provider and comes back.
 pub struct Browser<'a> {
     house: &'a House,
-    pub jar: HashMap<String, String>,
+    own: browser::Browser,
 }
 
-pub struct Answer {
-    pub status: StatusCode,
-    headers: http::HeaderMap,
-    pub body: String,
-}
+impl Deref for Browser<'_> {
+    type Target = browser::Browser;
 
-impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
+    fn deref(&self) -> &Self::Target {
+        &self.own
     }
+}
 
-    pub fn set_cookies(&self) -> Vec<&str> {
-        self.headers
-            .get_all("set-cookie")
-            .iter()
-            .map(|value| value.to_str().unwrap())
-            .collect()
+impl DerefMut for Browser<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.own
     }
 }
 
 impl Browser<'_> {
-    pub async fn get(&mut self, target: &str) -> Answer {
-        self.ask(Method::GET, target, &[], None).await
-    }
-
     pub async fn post(&mut self, target: &str, fields: &[(String, String)]) -> Answer {
-        self.ask(Method::POST, target, &[], Some(fields)).await
+        self.post_with(target, &[], fields).await
     }
 
-    pub async fn ask(
-        &mut self,
-        method: Method,
-        target: &str,
-        headers: &[(&str, &str)],
-        form: Option<&[(String, String)]>,
-    ) -> Answer {
-        let cookies: Vec<String> = self.jar.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let mut request = Request::builder()
-            .method(method)
-            .uri(target)
-            .header("host", self.house.origin.trim_start_matches("http://"))
-            .header("accept", "text/html");
-        if !cookies.is_empty() {
-            request = request.header("cookie", cookies.join("; "));
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let body = form.map_or_else(String::new, |fields| {
-            url::form_urlencoded::Serializer::new(String::new())
-                .extend_pairs(fields)
-                .finish()
-        });
-        if form.is_some() {
-            request = request.header("content-type", "application/x-www-form-urlencoded");
-        }
-        let stream = TcpStream::connect(self.house.address).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        let response = sender
-            .send_request(request.body(Full::new(Bytes::from(body))).unwrap())
-            .await
-            .unwrap();
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        let answer = Answer {
-            status: head.status,
-            headers: head.headers,
-            body: String::from_utf8_lossy(&body).into_owned(),
-        };
-        self.keep(&answer);
-        answer
-    }
-
-    fn keep(&mut self, answer: &Answer) {
-        for line in answer.set_cookies() {
-            let (name, rest) = line.split_once('=').unwrap();
-            let value = rest.split(';').next().unwrap();
-            if line.contains("Max-Age=0") {
-                self.jar.remove(name);
-            } else {
-                self.jar.insert(name.to_owned(), value.to_owned());
-            }
-        }
+    pub async fn post_with(&mut self, target: &str, headers: &[(&str, &str)], fields: &[(String, String)]) -> Answer {
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (&**name, &**value)).collect();
+        self.ask(Method::POST, target, headers, Some(&fields)).await
     }
 
     /// Asks for a page and is sent to the provider: the request it brings there.
@@ -314,31 +245,6 @@ pub fn with_field(fields: &[(String, String)], name: &str, value: Option<&str>) 
     let mut fields: Vec<_> = fields.iter().filter(|(key, _)| key != name).cloned().collect();
     fields.extend(value.map(|value| (name.to_owned(), value.to_owned())));
     fields
-}
-
-async fn app() -> (SocketAddr, Arc<Mutex<Vec<http::request::Parts>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let remembered = Arc::clone(&seen);
-    tokio::spawn(async move {
-        loop {
-            let Ok((stream, _)) = listener.accept().await else {
-                return;
-            };
-            let seen = Arc::clone(&remembered);
-            tokio::spawn(async move {
-                let service = service_fn(move |request: Request<Incoming>| {
-                    seen.lock().unwrap().push(request.into_parts().0);
-                    async { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"the app")))) }
-                });
-                let _ = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
-            });
-        }
-    });
-    (address, seen)
 }
 
 async fn free_port() -> u16 {

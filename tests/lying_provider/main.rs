@@ -1,6 +1,10 @@
 //! The provider that lies: each check of a sign-in has the token or answer that breaks it. A lie passes its test only if
 //! there is no session afterwards and the upstream saw nothing.
 
+#[path = "../support/app.rs"]
+mod app;
+#[path = "../support/browser.rs"]
+mod browser;
 #[path = "../support/database.rs"]
 mod database;
 mod house;

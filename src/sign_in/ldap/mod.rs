@@ -43,7 +43,7 @@ pub use self::bind::Obstacle;
 pub(super) use self::connection::is_nothing;
 pub(super) use self::dn::folded;
 pub use self::probe::{Step, probe};
-pub(super) use self::search::NO_ID;
+pub(super) use self::search::{NO_ID, without_domain};
 pub use self::unusable::Unusable;
 
 /// Longer is nobody's name.
