@@ -1,7 +1,5 @@
 //! `vestibule sessions`: who is signed in, and ending that.
 
-use std::collections::BTreeSet;
-
 use clap::{ArgGroup, Subcommand};
 use serde_json::{Value, json};
 
@@ -9,6 +7,7 @@ use super::CommandError;
 use super::output::{show, time};
 use crate::clock::UnixTime;
 use crate::directory::{self, Actor, ChangeError};
+use crate::person::UserId;
 use crate::session::{self, Listed};
 use crate::store::Store;
 
@@ -47,33 +46,30 @@ pub(super) async fn run(command: Command, store: &Store, json: bool) -> Result<(
             show_sessions(&sessions, json);
         }
         Command::Revoke { all: true, .. } => {
-            let sessions = session::list(store, None, now).await?;
-            let people: BTreeSet<&str> = sessions.iter().map(|session| session.user.as_str()).collect();
-            for user in people {
-                directory::end_sessions(store, &shell, user, now).await?;
+            let mut ended = Vec::new();
+            for user in session::people(store, now).await? {
+                ended.extend(end_all_of(store, &shell, &user, now).await?);
             }
-            show_sessions(&sessions, json);
+            show_sessions(&ended, json);
         }
         Command::Revoke { sid, user, .. } => {
             let all = match user {
                 Some(who) => {
                     let of = directory::find(store, &who).await?.id;
-                    let sessions = session::list(store, Some(&of), now).await?;
-                    directory::end_sessions(store, &shell, of.as_str(), now).await?;
-                    sessions
+                    end_all_of(store, &shell, &of, now).await?
                 }
                 None => Vec::new(),
             };
             let one = match sid {
                 Some(sid) => {
-                    let sessions = session::list(store, None, now).await?;
+                    let session = session::one(store, &sid, now).await?;
                     match directory::end_session(store, &shell, &sid, now).await {
                         Err(ChangeError::Gone) => {
                             return Err(CommandError::Said(format!("there is no session {sid:?}")));
                         }
                         outcome => outcome?,
                     }
-                    sessions.into_iter().filter(|session| session.sid == sid).collect()
+                    session.into_iter().collect()
                 }
                 None => Vec::new(),
             };
@@ -81,6 +77,13 @@ pub(super) async fn run(command: Command, store: &Store, json: bool) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Says which they were.
+async fn end_all_of(store: &Store, shell: &Actor, user: &UserId, now: UnixTime) -> Result<Vec<Listed>, CommandError> {
+    let sessions = session::list(store, Some(user), now).await?;
+    directory::end_sessions(store, shell, user.as_str(), now).await?;
+    Ok(sessions)
 }
 
 fn show_sessions(sessions: &[Listed], json: bool) {

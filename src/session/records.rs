@@ -3,37 +3,47 @@
 use super::{Listed, Unavailable};
 use crate::clock::UnixTime;
 use crate::person::{LDAP, UserId};
-use crate::store::{SessionWithUser, Store, StoreError};
+use crate::store::{SessionListed, Store, StoreError, Whose};
 
 /// Live sessions, newest first, of one person or of all.
 ///
 /// # Errors
 /// If the store does not answer.
 pub async fn list(store: &Store, of: Option<&UserId>, now: UnixTime) -> Result<Vec<Listed>, Unavailable> {
-    let mut reading = store.reading().await?;
-    let rows = match of {
-        Some(user) => reading.sessions_of(user, now).await?,
-        None => reading.sessions(now).await?,
-    };
-    Ok(listed(rows)?)
+    let whose = of.map_or(Whose::Everybodys, Whose::Of);
+    let rows = store.reading().await?.sessions(whose, now).await?;
+    Ok(rows.into_iter().map(listed).collect::<Result<_, _>>()?)
 }
 
-fn listed(rows: Vec<SessionWithUser>) -> Result<Vec<Listed>, StoreError> {
-    let mut listed = Vec::with_capacity(rows.len());
-    for row in rows {
-        listed.push(Listed {
-            method: method_of(&row.session.method)?,
-            sid: row.session.sid,
-            user: row.user.id,
-            email: row.user.email.map(|(shown, _)| shown),
-            created: row.session.created,
-            expires: row.session.expires,
-            last_seen: row.session.last_seen,
-            user_agent: row.session.user_agent,
-            address: row.session.address,
-        });
-    }
-    Ok(listed)
+/// The live session of this public id.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn one(store: &Store, sid: &str, now: UnixTime) -> Result<Option<Listed>, Unavailable> {
+    let rows = store.reading().await?.sessions(Whose::This(sid), now).await?;
+    Ok(rows.into_iter().next().map(listed).transpose()?)
+}
+
+/// Who has a live session.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn people(store: &Store, now: UnixTime) -> Result<Vec<UserId>, Unavailable> {
+    Ok(store.reading().await?.users_with_sessions(now).await?)
+}
+
+fn listed(row: SessionListed) -> Result<Listed, StoreError> {
+    Ok(Listed {
+        method: method_of(&row.method)?,
+        sid: row.sid,
+        user: row.user,
+        email: row.email,
+        created: row.created,
+        expires: row.expires,
+        last_seen: row.last_seen,
+        user_agent: row.user_agent,
+        address: row.address,
+    })
 }
 
 /// How somebody signed in, as the store spells it.

@@ -757,6 +757,35 @@ async fn an_attempt_counts_once_however_many_try_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_listed_of_all_of_one_and_by_id_while_they_live() {
+    for place in places().await {
+        let gateway = Gateway::start(&place, RULES).await;
+        let ann = gateway.sign_in("ann").await.1;
+        let later = gateway.sign_in_over("ann", None, NOW.plus(10)).await.1;
+        let bob = gateway.sign_in_over("bob", None, NOW.plus(20)).await.1;
+        let sids = |listed: Vec<Listed>| listed.into_iter().map(|session| session.sid).collect::<Vec<_>>();
+        let [first, second, third] = [&ann, &later, &bob].map(|session| session.claims().sid.clone());
+        let (store, now) = (&gateway.store, NOW.plus(30));
+        assert_eq!(sids(list(store, None, now).await.unwrap()), [&*third, &second, &first]);
+        let user = &ann.claims().sub;
+        assert_eq!(sids(list(store, Some(user), now).await.unwrap()), [&*second, &first]);
+        let one = one(store, &first, now).await.unwrap().unwrap();
+        assert_eq!(
+            (one.user, one.email.as_deref()),
+            (user.clone(), Some("ann@example.com"))
+        );
+        let mut both = vec![user.clone(), bob.claims().sub.clone()];
+        both.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+        assert_eq!(people(store, now).await.unwrap(), both);
+        // The first two are over.
+        let now = NOW.plus(3615);
+        assert_eq!(sids(list(store, None, now).await.unwrap()), [third]);
+        assert!(super::one(store, &second, now).await.unwrap().is_none());
+        assert_eq!(people(store, now).await.unwrap(), [bob.claims().sub.clone()]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn expired_sessions_are_taken_out_of_the_store() {
     for place in places().await {
         let gateway = Gateway::start(&place, RULES).await;

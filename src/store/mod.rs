@@ -52,7 +52,7 @@ use self::queue::{Queue, Turn};
 pub(crate) use self::rechecks::RecheckRow;
 pub(crate) use self::refused::RefusedRow;
 pub(crate) use self::relinks::RelinkRow;
-pub(crate) use self::sessions::{SessionRow, SessionWithUser};
+pub(crate) use self::sessions::{SessionListed, SessionRow, SessionWithUser, Whose};
 pub(crate) use self::teams::{LinkRow, MemberRow, TeamRow, place_in_team};
 pub(crate) use self::users::UserRow;
 use crate::clock::UnixTime;

@@ -36,6 +36,28 @@ pub(crate) struct SessionRow {
     pub(crate) address: Option<String>,
 }
 
+/// A session as it is listed: without what is sealed in it.
+pub(crate) struct SessionListed {
+    pub(crate) sid: String,
+    pub(crate) user: UserId,
+    pub(crate) email: Option<String>,
+    pub(crate) created: UnixTime,
+    pub(crate) expires: UnixTime,
+    pub(crate) last_seen: UnixTime,
+    pub(crate) method: String,
+    pub(crate) user_agent: Option<String>,
+    pub(crate) address: Option<String>,
+}
+
+/// Which sessions are listed.
+#[derive(Clone, Copy)]
+pub(crate) enum Whose<'a> {
+    Everybodys,
+    Of(&'a UserId),
+    /// The one of this public id.
+    This(&'a str),
+}
+
 /// A session and its user.
 pub(crate) struct SessionWithUser {
     pub(crate) session: SessionRow,
@@ -74,6 +96,22 @@ impl SessionRow {
     }
 }
 
+impl SessionListed {
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            sid: row.get("sid")?,
+            user: UserId::new(row.get("user_id")?),
+            email: row.get("email")?,
+            created: UnixTime(row.get("session_created")?),
+            expires: UnixTime(row.get("expires")?),
+            last_seen: UnixTime(row.get("last_seen")?),
+            method: row.get("method")?,
+            user_agent: row.get("user_agent")?,
+            address: row.get("address")?,
+        })
+    }
+}
+
 /// Both tables have a `created`.
 macro_rules! select_sessions {
     ($rest:literal) => {
@@ -104,22 +142,28 @@ impl Reading {
         Ok((Some(SessionRow::read_with_user(&row)?), feed))
     }
 
-    /// All sessions, newest first.
-    pub(crate) async fn sessions(&mut self, now: UnixTime) -> Result<Vec<SessionWithUser>, StoreError> {
-        let sql = select_sessions!("WHERE expires > $1 ORDER BY sessions.created DESC, sid");
-        let rows = self.link.rows(sql, &[now.0.into()]).await?;
-        rows.iter().map(SessionRow::read_with_user).collect()
+    /// Live sessions, newest first.
+    pub(crate) async fn sessions(&mut self, whose: Whose<'_>, now: UnixTime) -> Result<Vec<SessionListed>, StoreError> {
+        let mut question = Question::default();
+        question
+            .say("SELECT sid, user_id, email, sessions.created AS session_created, expires, last_seen, method, user_agent, ")
+            .say("address FROM sessions JOIN users ON users.id = sessions.user_id WHERE expires > ")
+            .value(now.0);
+        match whose {
+            Whose::Everybodys => &mut question,
+            Whose::Of(user) => question.say(" AND user_id = ").value(user.as_str()),
+            Whose::This(sid) => question.say(" AND sid = ").value(sid),
+        };
+        question.say(" ORDER BY sessions.created DESC, sid");
+        let rows = self.link.answer(question).await?;
+        rows.iter().map(SessionListed::read).collect()
     }
 
-    /// Those of one person, newest first.
-    pub(crate) async fn sessions_of(
-        &mut self,
-        user: &UserId,
-        now: UnixTime,
-    ) -> Result<Vec<SessionWithUser>, StoreError> {
-        let sql = select_sessions!("WHERE user_id = $1 AND expires > $2 ORDER BY sessions.created DESC, sid");
-        let rows = self.link.rows(sql, &[user.as_str().into(), now.0.into()]).await?;
-        rows.iter().map(SessionRow::read_with_user).collect()
+    /// Who has a live session.
+    pub(crate) async fn users_with_sessions(&mut self, now: UnixTime) -> Result<Vec<UserId>, StoreError> {
+        let sql = "SELECT DISTINCT user_id FROM sessions WHERE expires > $1 ORDER BY user_id";
+        let rows = self.link.rows(sql, &[now.0.into()]).await?;
+        rows.iter().map(|row| row.get("user_id").map(UserId::new)).collect()
     }
 
     /// Whose session this is.
