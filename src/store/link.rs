@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Decode, Row as _, SqlSafeStr, Transac
 
 use super::StoreError;
 use super::postgres::Server;
+use super::queue::Turn;
 
 /// A connection, in a transaction or not. Dropped without `commit`, a transaction is rolled back.
 pub(super) struct Link {
@@ -20,6 +21,8 @@ pub(super) struct Link {
     pub(super) patience: Duration,
     /// Who has to hear of one that does not come.
     server: Option<Server>,
+    /// Given on when it is over: the last of the fields, after the transaction.
+    pub(super) turn: Option<Turn>,
 }
 
 pub(super) enum To {
@@ -131,7 +134,12 @@ macro_rules! bound {
 
 impl Link {
     pub(super) const fn new(to: To, patience: Duration, server: Option<Server>) -> Self {
-        Self { to, patience, server }
+        Self {
+            to,
+            patience,
+            server,
+            turn: None,
+        }
     }
 
     /// Runs a statement; says how many rows it changed.
@@ -216,7 +224,7 @@ impl Link {
         matches!(self.to, To::Postgres(_) | To::PostgresRead(_))
     }
 
-    pub(super) async fn commit(self) -> Result<(), StoreError> {
+    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
         let done = match self.to {
             To::Sqlite(transaction) => within(self.patience, transaction.commit()).await,
             To::Postgres(transaction) => within(self.patience, transaction.commit()).await,
@@ -225,11 +233,17 @@ impl Link {
         if let (Err(StoreError::TimedOut), Some(server)) = (&done, &self.server) {
             server.suspect();
         }
+        if let (Err(_), Some(turn)) = (&done, &mut self.turn) {
+            turn.failed();
+        }
         done
     }
 
     /// Looks at how an answer came out, for the sake of those who ask next.
     async fn heard<T>(&mut self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let (Err(_), Some(turn)) = (&answer, &mut self.turn) {
+            turn.failed();
+        }
         match &answer {
             Err(StoreError::TimedOut) => {
                 if let Some(server) = &self.server {

@@ -287,7 +287,7 @@ impl Store {
 
     async fn writing_in(&self, turn: Option<Turn>) -> Result<Writing, StoreError> {
         let mut writing = self.begun().await?;
-        writing.turn = turn;
+        writing.link.turn = turn.map(Turn::answered);
         Ok(writing)
     }
 
@@ -317,7 +317,6 @@ impl Store {
         Ok(Writing {
             reading: Reading { link },
             recorded: Vec::new(),
-            turn: None,
         })
     }
 
@@ -345,16 +344,11 @@ pub(crate) struct Writing {
     reading: Reading,
     /// What the log is told of once it lasts.
     recorded: Vec<Event>,
-    /// Given on when it is over.
-    turn: Option<Turn>,
 }
 
 impl Writing {
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         self.reading.link.commit().await?;
-        if let Some(turn) = self.turn {
-            turn.served();
-        }
         self.recorded.iter().for_each(Event::tell);
         Ok(())
     }

@@ -24,17 +24,33 @@ pub(super) struct Queue {
     served: Arc<AtomicU64>,
 }
 
-/// Leave to write, given on when it is dropped.
+/// Leave to write, given on when it is dropped. Whoever had the database's answers was served, also one who wrote nothing
+/// in the end (what they decided on was not so); whoever had none was not, and the line does not move by it.
 #[derive(Debug)]
 pub(super) struct Turn {
-    _permit: OwnedSemaphorePermit,
+    answered: bool,
     served: Arc<AtomicU64>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Turn {
-    /// What was written lasts.
-    pub(super) fn served(self) {
-        self.served.fetch_add(1, Ordering::Relaxed);
+    /// The database says so far what it is asked.
+    pub(super) fn answered(mut self) -> Self {
+        self.answered = true;
+        self
+    }
+
+    /// It said no, or nothing.
+    pub(super) fn failed(&mut self) {
+        self.answered = false;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.answered {
+            self.served.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -48,6 +64,11 @@ impl Default for Queue {
 }
 
 impl Queue {
+    #[cfg(test)]
+    pub(super) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
     pub(super) async fn turn(&self) -> Result<Turn, StoreError> {
         let begun = Instant::now();
         // One place in the line, kept through all looks at whether it moves.
@@ -57,8 +78,9 @@ impl Queue {
             match tokio::time::timeout(STUCK, &mut place).await {
                 Ok(Ok(permit)) => {
                     return Ok(Turn {
-                        _permit: permit,
+                        answered: false,
                         served: Arc::clone(&self.served),
+                        _permit: permit,
                     });
                 }
                 Err(_) if begun.elapsed() < LONGEST && self.served.load(Ordering::Relaxed) != served => {}
@@ -80,9 +102,8 @@ mod tests {
             .map(|_| {
                 let queue = Arc::clone(&queue);
                 tokio::spawn(async move {
-                    let turn = queue.turn().await?;
+                    let _turn = queue.turn().await?.answered();
                     tokio::time::sleep(Duration::from_secs(6)).await;
-                    turn.served();
                     Ok::<_, StoreError>(())
                 })
             })
@@ -90,6 +111,12 @@ mod tests {
         for writer in writers {
             writer.await.unwrap().unwrap();
         }
+        // Whoever had no answer did not move it.
+        let mut hangs = queue.turn().await.unwrap().answered();
+        hangs.failed();
+        let served = queue.served();
+        drop(hangs);
+        assert_eq!(queue.served(), served);
         let _stands = queue.turn().await.unwrap();
         let begun = tokio::time::Instant::now();
         assert!(matches!(queue.turn().await, Err(StoreError::TimedOut)));

@@ -154,6 +154,23 @@ async fn a_store_that_hangs_is_away_within_seconds_and_still_read() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_wrote_nothing_was_served_and_whoever_had_no_answer_was_not() {
+    for place in places().await {
+        let (store, other) = (place.open().await, place.open().await);
+        let served = || store.queue.served();
+        let before = served();
+        drop(store.change(NOW).await.unwrap());
+        assert_eq!(served(), before + 1);
+        insert(&store, "a").await.unwrap();
+        assert_eq!(served(), before + 2);
+        let held = other.change(NOW).await.unwrap();
+        assert!(insert(&store, "b").await.is_err());
+        assert_eq!(served(), before + 2);
+        drop(held);
+    }
+}
+
 #[tokio::test]
 async fn a_command_in_a_shell_waits_for_who_writes() {
     let place = Place::sqlite();
