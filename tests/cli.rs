@@ -399,6 +399,69 @@ fn check_fails_when_one_of_them_does_not_answer_and_says_what_to_do() {
 }
 
 #[test]
+fn check_fails_where_the_secret_key_is_not_the_databases() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &[], &["keys", "rotate", "--now"]);
+    run(
+        folder.path(),
+        &[],
+        &["users", "add", "ada@example.com", "--role", "admin"],
+    );
+    let (app, provider) = (format!("http://{}", app()), format!("http://{}", provider()));
+    let check = |key: Option<&str>| {
+        let mut env = vec![
+            ("VESTIBULE_UPSTREAM", app.as_str()),
+            ("OIDC_ISSUER", provider.as_str()),
+            ("OIDC_CLIENT_ID", "vestibule"),
+        ];
+        env.extend(key.map(|key| ("VESTIBULE_SECRET_KEY", key)));
+        run(folder.path(), &env, &["check"])
+    };
+    let file = folder.path().join("vestibule.db.key");
+    let (own, other) = (
+        std::fs::read_to_string(&file).unwrap().trim().to_owned(),
+        "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=",
+    );
+    let both = format!("{other},{own}");
+    for key in [None, Some(own.as_str()), Some(both.as_str())] {
+        let said = check(key);
+        assert_eq!(said.code, Some(0), "{}", said.out);
+        assert!(
+            said.out.contains("the signing keys in the database open with it"),
+            "{}",
+            said.out
+        );
+    }
+    let fails = |said: &Said, why: &str| {
+        assert_eq!(said.code, Some(1), "{}", said.out);
+        let line = said
+            .out
+            .lines()
+            .find(|line| line.starts_with("FAILED  secret key"))
+            .unwrap();
+        assert!(line.contains(why) && line.contains("VESTIBULE_SECRET_KEY"), "{line}");
+    };
+    fails(&check(Some(other)), "does not open");
+    std::fs::remove_file(&file).unwrap();
+    fails(&check(None), "is not there");
+    assert!(!file.exists(), "check made something");
+}
+
+#[test]
+fn a_backup_needs_a_name_that_the_database_can_write() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &[], &["users", "list"]);
+    let before = std::fs::read_dir(folder.path()).unwrap().count();
+    let name = std::ffi::OsStr::from_bytes(b"copy-\xff.db");
+    let output = vestibule(folder.path(), &[]).args(["db", "backup"]).arg(name).output();
+    let said = said(output.unwrap());
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(said.err.contains("UTF-8"), "{}", said.err);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), before);
+}
+
+#[test]
 fn settings_come_from_the_file_that_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("vestibule.toml");

@@ -110,12 +110,8 @@ async fn who_could_sign_in(settings: &Settings, store: &Store) -> Result<(), Sta
 }
 
 fn warn_of_first_admin(database: &Database) {
-    let kept = match database {
-        Database::Sqlite(path) => path.display().to_string(),
-        Database::Postgres(postgres) => format!("PostgreSQL at {}", postgres.place),
-    };
     tracing::warn!(
-        database = kept,
+        %database,
         "nobody has signed in yet: the next person to sign in becomes the admin; name them in VESTIBULE_INITIAL_ADMINS to be sure who"
     );
 }

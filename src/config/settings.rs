@@ -272,6 +272,16 @@ pub enum Database {
     Postgres(Postgres),
 }
 
+/// For logs and messages, without anything that is secret.
+impl std::fmt::Display for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(file) => write!(f, "{}", file.display()),
+            Self::Postgres(server) => write!(f, "PostgreSQL at {}", server.place),
+        }
+    }
+}
+
 /// A PostgreSQL server, and how it is spoken to.
 #[derive(Clone, Debug)]
 pub struct Postgres {

@@ -11,7 +11,7 @@ mod tests;
 
 use http::header::{HeaderName, HeaderValue};
 
-pub use self::ring::{KeyRing, ROTATED_EVERY, list, rotate, that_do_not_open};
+pub use self::ring::{KeyRing, ROTATED_EVERY, check, list, rotate, that_do_not_open};
 use crate::clock::UnixTime;
 use crate::config::IdentityField;
 use crate::person::{Role, UserId};

@@ -246,6 +246,17 @@ pub async fn list(store: &Store, now: UnixTime) -> Result<Vec<ListedKey>, StoreE
     Ok(listed.collect())
 }
 
+/// Whether a gateway with this sealer would have its keys from the store; it makes them where there are none.
+///
+/// # Errors
+/// If a key that signs, or will, does not open.
+pub async fn check(store: &Store, sealer: &Sealer, now: UnixTime) -> Result<(), KeyRingError> {
+    match Keys::read(store, sealer, now).await {
+        Ok(_) | Err(KeyRingError::NoKey) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Names of the keys in the store that this sealer does not open.
 ///
 /// # Errors

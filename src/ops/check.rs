@@ -11,6 +11,8 @@ use crate::clock::UnixTime;
 use crate::config::{Database, SecretKeys, Settings};
 use crate::directory;
 use crate::gateway;
+use crate::identity;
+use crate::seal::Sealer;
 use crate::sign_in::ldap;
 use crate::sign_in::oidc::{Finding, probe};
 use crate::store::{Found, Store, StoreError};
@@ -49,8 +51,11 @@ pub async fn check(settings: &Settings, person: Option<(&str, &SecretString)>) -
         try_provider(settings, &mut out).await;
     }
     try_directory(settings, person, &mut out).await;
-    let folder_is_there = try_database(settings, &mut out).await;
-    try_secret_keys(settings, folder_is_there, &mut out);
+    let database = try_database(settings, &mut out).await;
+    try_secret_keys(settings, &database, &mut out).await;
+    if let Answers::Store(store) = database {
+        store.close().await;
+    }
     try_upstream(settings, &mut out).await;
     out
 }
@@ -112,23 +117,35 @@ async fn try_directory(settings: &Settings, person: Option<(&str, &SecretString)
     out.trials.extend(trials);
 }
 
-/// Says whether there is a folder in which the key can be made.
-async fn try_database(settings: &Settings, out: &mut Findings) -> bool {
+/// What the secret key's line needs to know of the database.
+enum Answers {
+    /// The line of the database says what to do.
+    Not,
+    /// There is nothing yet that is sealed, or nothing that can be read.
+    Empty,
+    /// It can be looked into.
+    Store(Store),
+}
+
+async fn try_database(settings: &Settings, out: &mut Findings) -> Answers {
     let database = &settings.database;
     let file = match database {
         Database::Sqlite(file) => Some(file.as_path()),
         Database::Postgres(_) => None,
     };
     let outcome = match file {
-        Some(file) if !file.exists() => new_file(file, settings, out),
+        Some(file) if !file.exists() => new_file(file, settings, out).map(|told| (told, None)),
         _ => existing_database(database, settings, out).await,
     };
-    let there = outcome.is_ok();
+    let (outcome, answers) = match outcome {
+        Ok((told, store)) => (Ok(told), store.map_or(Answers::Empty, Answers::Store)),
+        Err(wrong) => (Err(wrong), Answers::Not),
+    };
     out.trials.push(Trial {
         of: "database",
         outcome,
     });
-    there
+    answers
 }
 
 fn new_file(file: &Path, settings: &Settings, out: &mut Findings) -> Result<String, String> {
@@ -159,11 +176,12 @@ fn nobody_is_in_it(place: &str, settings: &Settings, out: &mut Findings) -> Resu
     Ok(())
 }
 
-async fn existing_database(database: &Database, settings: &Settings, out: &mut Findings) -> Result<String, String> {
-    let place = match database {
-        Database::Sqlite(file) => file.display().to_string(),
-        Database::Postgres(postgres) => format!("PostgreSQL at {}", postgres.place),
-    };
+async fn existing_database(
+    database: &Database,
+    settings: &Settings,
+    out: &mut Findings,
+) -> Result<(String, Option<Store>), String> {
+    let place = database.to_string();
     let advised = |error: StoreError| {
         let advice = match database {
             Database::Sqlite(_) => {
@@ -177,14 +195,12 @@ async fn existing_database(database: &Database, settings: &Settings, out: &mut F
         Found::Current(store) => store,
         Found::Empty => {
             nobody_is_in_it(&place, settings, out)?;
-            return Ok(format!(
-                "{place} answers, and is empty: the first start makes the tables"
-            ));
+            let told = format!("{place} answers, and is empty: the first start makes the tables");
+            return Ok((told, None));
         }
         Found::Older { found, known } => {
-            return Ok(format!(
-                "{place} answers; it is of version {found}, and the next start brings it to {known}"
-            ));
+            let told = format!("{place} answers; it is of version {found}, and the next start brings it to {known}");
+            return Ok((told, None));
         }
     };
     let looked = async {
@@ -193,7 +209,6 @@ async fn existing_database(database: &Database, settings: &Settings, out: &mut F
         Ok((empty, directory::first_admin_open(&store, &settings.entry).await?))
     };
     let looked: Result<_, StoreError> = looked.await;
-    store.close().await;
     let (empty, first_admin_open) = looked.map_err(advised)?;
     if empty && !settings.entry.provisioning && settings.entry.initial_admins.is_empty() {
         return Err(nobody_can_sign_in());
@@ -201,7 +216,7 @@ async fn existing_database(database: &Database, settings: &Settings, out: &mut F
     if first_admin_open {
         warn_of_first_admin(&place, out);
     }
-    Ok(format!("{place} answers"))
+    Ok((format!("{place} answers"), Some(store)))
 }
 
 /// What went wrong, and what to do unless that names a setting already.
@@ -234,25 +249,49 @@ fn tempfile_in(folder: &Path) -> std::io::Result<()> {
     std::fs::remove_file(name)
 }
 
-fn try_secret_keys(settings: &Settings, folder_is_there: bool, out: &mut Findings) {
+async fn try_secret_keys(settings: &Settings, database: &Answers, out: &mut Findings) {
     let outcome = match &settings.secret_keys {
-        SecretKeys::Given(keys) => Ok(format!("{} given", keys.len())),
-        SecretKeys::File(file) if file.exists() => settings
-            .secret_keys
-            .load()
-            .map(|_| format!("read from {}", file.display()))
-            .map_err(|error| error.to_string()),
-        SecretKeys::File(file) if folder_is_there => Ok(format!(
-            "{} is not there yet and can be made at the first start",
-            file.display()
-        )),
-        // The database's line says what to do.
-        SecretKeys::File(_) => return,
+        SecretKeys::Given(keys) => opens(settings, database, format!("{} given", keys.len())).await,
+        SecretKeys::File(file) if file.exists() => {
+            opens(settings, database, format!("read from {}", file.display())).await
+        }
+        SecretKeys::File(file) => match database {
+            // The database's line says what to do.
+            Answers::Not => return,
+            Answers::Empty => Ok(can_be_made(file)),
+            Answers::Store(store) => match identity::list(store, UnixTime::now()).await {
+                Ok(sealed) if sealed.is_empty() => Ok(can_be_made(file)),
+                Ok(_) => Err(format!(
+                    "{} is not there, and what is sealed in the database opens only with it: put it back, or give what was \
+                     in it in VESTIBULE_SECRET_KEY",
+                    file.display()
+                )),
+                Err(error) => Err(error.to_string()),
+            },
+        },
     };
     out.trials.push(Trial {
         of: "secret key",
         outcome,
     });
+}
+
+fn can_be_made(file: &Path) -> String {
+    format!("{} is not there yet and can be made at the first start", file.display())
+}
+
+/// Tries the keys at what is sealed in the database: with others no gateway starts.
+async fn opens(settings: &Settings, database: &Answers, where_from: String) -> Result<String, String> {
+    let told = |error: &dyn std::error::Error| error.to_string();
+    let keys = settings.secret_keys.load().map_err(|error| told(&error))?;
+    let sealer = Sealer::new(&keys).map_err(|error| told(&error))?;
+    let Answers::Store(store) = database else {
+        return Ok(where_from);
+    };
+    identity::check(store, &sealer, UnixTime::now())
+        .await
+        .map_err(|error| told(&error))?;
+    Ok(format!("{where_from}; the signing keys in the database open with it"))
 }
 
 async fn try_upstream(settings: &Settings, out: &mut Findings) {

@@ -16,6 +16,9 @@ pub enum BackupError {
     /// There is something already.
     #[error("{0} is there already, and is not overwritten")]
     Exists(PathBuf),
+    /// SQLite takes names of letters alone.
+    #[error("{0:?} is no name in UTF-8, as SQLite needs it: give the copy another")]
+    NoName(PathBuf),
     /// It can't be written.
     #[error("{path} can't be written: {source}")]
     Io {
@@ -48,6 +51,7 @@ pub async fn backup(from: &Path, to: &Path) -> Result<u64, BackupError> {
         path: to.to_owned(),
         source,
     };
+    let name = to.to_str().ok_or_else(|| BackupError::NoName(to.to_owned()))?;
     // SQLite takes an empty file; so nobody else can ever read it.
     let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);
     let file = made.map_err(|error| match error.kind() {
@@ -55,7 +59,7 @@ pub async fn backup(from: &Path, to: &Path) -> Result<u64, BackupError> {
         _ => io(error),
     })?;
     let written = async {
-        copy(from, to).await?;
+        copy(from, name).await?;
         // The name must survive a power cut as well.
         file.sync_all().map_err(io)?;
         let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -71,7 +75,7 @@ pub async fn backup(from: &Path, to: &Path) -> Result<u64, BackupError> {
     outcome
 }
 
-async fn copy(from: &Path, to: &Path) -> Result<(), BackupError> {
+async fn copy(from: &Path, to: &str) -> Result<(), BackupError> {
     let failed = |error: sqlx::Error| StoreError::Unavailable(error.to_string());
     let open = |file: &Path| {
         SqliteConnectOptions::new()
@@ -79,14 +83,11 @@ async fn copy(from: &Path, to: &Path) -> Result<(), BackupError> {
             .busy_timeout(BUSY)
             .disable_statement_logging()
     };
-    let name = to
-        .to_str()
-        .ok_or_else(|| StoreError::Unavailable("the file's name is no UTF-8".to_owned()))?;
     let mut source = open(from).connect().await.map_err(failed)?;
-    let copied = sqlx::query("VACUUM INTO $1").bind(name).execute(&mut source).await;
+    let copied = sqlx::query("VACUUM INTO $1").bind(to).execute(&mut source).await;
     source.close().await.map_err(failed)?;
     copied.map_err(failed)?;
-    let mut written = open(to).connect().await.map_err(failed)?;
+    let mut written = open(Path::new(to)).connect().await.map_err(failed)?;
     let found: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check")
         .fetch_all(&mut written)
         .await
