@@ -159,7 +159,10 @@ const fn unverified_because(tls: PostgresTls) -> &'static str {
 
 /// What follows the host holds no bare `@`, unless a password before it was not percent-encoded: then it is told nowhere.
 fn holds_an_at(url: &Url) -> bool {
-    url.path().contains('@') || url.query().is_some_and(|query| query.contains('@'))
+    [Some(url.path()), url.query(), url.fragment()]
+        .into_iter()
+        .flatten()
+        .any(|part| part.contains('@'))
 }
 
 fn is_local(host: &str) -> bool {
@@ -280,6 +283,8 @@ mod tests {
             "postgres:canary",
             "postgres://u:123/canary@db/v",
             "postgres://u:9?canary@db/v",
+            "postgres://u:9#canary@db/v",
+            "postgres://canary#x@db/v",
         ] {
             let (wrong, write) = with(text, false).err().unwrap_or_else(|| panic!("{text} is taken"));
             assert!(
@@ -298,6 +303,7 @@ mod tests {
         assert_eq!(place("sqlite:/x"), None);
         assert_eq!(place("postgres:canary"), None);
         assert_eq!(place("postgres://u:123/canary@db/v"), None);
+        assert_eq!(place("postgres://canary#x@db/v"), None);
     }
 
     #[test]
