@@ -328,6 +328,12 @@ fn everybody_moves_to_another_issuer_or_nobody_does() {
         assert!(said.contains("for 7 days"), "{said}");
         let (code, lines, _) = relink("email", &["--withdraw"]);
         assert_eq!((code, &lines[0]["withdrawn"]), (Some(0), &json!(1)));
+        let again = shell.all(&["users", "relink", "--from", OLD, "--to", NEW, "--withdraw"]);
+        assert_eq!(again, [json!({ "withdrawn": 0 })]);
+        assert_eq!(
+            shell.run(&["users", "relink", "--from", OLD, "--to", NEW]).code,
+            Some(64)
+        );
         let (code, lines, _) = relink("subject", &[]);
         assert_eq!((code, fates(&lines)), (Some(0), vec!["moves".to_owned()]));
         let events = shell.all(&[

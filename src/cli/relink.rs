@@ -22,15 +22,15 @@ pub(super) struct Relink {
     to: String,
     /// How their new identities are known: `email` (at the next sign-in with the account's address, verified), `subject` (it
     /// stays the same), or a CSV file with lines of the old subject or the e-mail address, and the new subject
-    #[arg(long, value_name = "email|subject|FILE")]
-    by: By,
+    #[arg(long, value_name = "email|subject|FILE", required_unless_present = "withdraw")]
+    by: Option<By>,
     /// Say what would become of each, and change nothing
     #[arg(long)]
     dry_run: bool,
     /// With `--by email`: for how many days a sign-in is waited for
     #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(i64).range(1..=90))]
     days: i64,
-    /// With `--by email`: wait no longer for anybody of this move
+    /// Wait no longer for anybody of this move, after `--by email`
     #[arg(long, conflicts_with = "dry_run")]
     withdraw: bool,
 }
@@ -57,12 +57,12 @@ impl FromStr for By {
 pub(super) async fn run(relink: Relink, store: &Store, json: bool, now: UnixTime) -> Result<(), CommandError> {
     let shell = Actor::shell();
     let issuers = [relink.from.as_str(), relink.to.as_str()];
-    if relink.withdraw {
+    let Some(by) = relink.by.filter(|_| !relink.withdraw) else {
         let gone = directory::forget_relinks(store, &shell, issuers, now).await?;
         show(vec![json!({ "withdrawn": gone })], &["withdrawn"], json);
         return Ok(());
-    }
-    let by = match &relink.by {
+    };
+    let by = match &by {
         By::Email => RelinkBy::Email {
             until: now.plus(relink.days * 86_400),
         },
@@ -88,9 +88,16 @@ pub(super) async fn run(relink: Relink, store: &Store, json: bool, now: UnixTime
     if !done {
         to_stderr("a dry run: nothing was changed");
     } else if matches!(by, RelinkBy::Email { .. }) {
+        let waits_for_more = |line: &RelinkLine| matches!(line.fate, RelinkFate::Waits(Some(_)));
+        let more = if lines.iter().any(waits_for_more) {
+            " (an admin only if the provider says that the address is verified, or OIDC_EMAIL_VERIFIED=ignored that it need \
+             not)"
+        } else {
+            ""
+        };
         to_stderr(format_args!(
-            "for {} days, whoever first comes from {} with the verified address of one of these accounts is that person, with \
-             their role; `--withdraw` takes it back",
+            "for {} days, whoever first comes from {} with the address of one of these accounts is that person, with their \
+             role{more}; `--withdraw` takes it back",
             relink.days, relink.to
         ));
     }

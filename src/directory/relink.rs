@@ -26,7 +26,7 @@ use super::people::about_person;
 use super::rules::Action;
 use super::{Actor, Arrival, ChangeError, ClaimedEmail, Refused};
 use crate::clock::UnixTime;
-use crate::person::{EmailAddress, Role, UserId};
+use crate::person::{EmailAddress, LDAP, Role, UserId};
 use crate::store::{Change, ChangeKind, RelinkRow, Store, StoreError, UserRow};
 use crate::telemetry::audit::Kind;
 
@@ -66,8 +66,8 @@ pub struct RelinkLine {
 pub enum RelinkFate {
     /// It is replaced.
     Moves,
-    /// It is replaced when its owner next signs in from the new issuer.
-    Waits,
+    /// It is replaced when its owner next signs in from the new issuer; of some more is asked than of others.
+    Waits(Option<&'static str>),
     /// Nothing, for this reason.
     Stays(&'static str),
     /// Because of this nobody is moved.
@@ -80,17 +80,18 @@ impl RelinkFate {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Moves => "moves",
-            Self::Waits => "waits",
+            Self::Waits(_) => "waits",
             Self::Stays(_) => "stays",
             Self::Problem(_) => "problem",
         }
     }
 
-    /// Why it stays, or is a problem.
+    /// Why it stays, or is a problem, or what more it takes.
     #[must_use]
     pub const fn why(self) -> Option<&'static str> {
         match self {
-            Self::Moves | Self::Waits => None,
+            Self::Moves => None,
+            Self::Waits(more) => more,
             Self::Stays(why) | Self::Problem(why) => Some(why),
         }
     }
@@ -140,14 +141,22 @@ pub async fn forget_relinks(
     actor: &Actor,
     [from, to]: [&str; 2],
     now: UnixTime,
-) -> Result<u64, ChangeError> {
+) -> Result<usize, ChangeError> {
     let action = Action::LinkIdentity;
     let outcome = async {
         let mut change = store.change(now).await?;
         Acting::read(&mut change, actor).await?.must_here(action)?;
         let gone = change.forget_relinks(from, to).await?;
+        for id in &gone {
+            if let Some(user) = change.user(id.as_str()).await? {
+                let event = about_person(Kind::IdentityChange, actor, &user, "no longer to be linked")
+                    .before(json!({ "issuer": to }))
+                    .after(json!({ "issuer": from }));
+                change.record(event, now).await?;
+            }
+        }
         change.commit().await?;
-        Ok(gone)
+        Ok(gone.len())
     };
     let outcome = outcome.await;
     watched(store, actor, action, from, now, outcome).await
@@ -207,8 +216,12 @@ async fn plan(change: &mut Change, from: &str, to: &str, by: &RelinkBy) -> Resul
                 } else if elsewhere.is_none() && there.iter().filter(|(_, other)| other.id == user.id).count() > 1 {
                     // The new one was linked by hand.
                     RelinkFate::Stays("has several identities there already")
+                } else if user.role != Role::Admin {
+                    RelinkFate::Waits(None)
+                } else if to == LDAP {
+                    RelinkFate::Stays("an admin: a directory's address is not enough, link by hand")
                 } else {
-                    RelinkFate::Waits
+                    RelinkFate::Waits(Some("an admin: only if the provider says that the address is verified"))
                 };
                 line(subject, user, None, fate)
             })
@@ -309,7 +322,7 @@ async fn carry_out(
         (RelinkFate::Moves, _, Some(old), Some(new)) => {
             replace(change, actor, &user, [from, old], [to, new], now).await
         }
-        (RelinkFate::Waits, RelinkBy::Email { until }, ..) => {
+        (RelinkFate::Waits(_), RelinkBy::Email { until }, ..) => {
             let Some((_, folded)) = &user.email else { return Ok(()) };
             let row = RelinkRow {
                 issuer: to.to_owned(),

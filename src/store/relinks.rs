@@ -67,9 +67,10 @@ impl Change {
         self.link.execute(sql, &[user.as_str().into()]).await.map(drop)
     }
 
-    /// Of one move; says how many.
-    pub(crate) async fn forget_relinks(&mut self, from: &str, to: &str) -> Result<u64, StoreError> {
-        let sql = "DELETE FROM relinks WHERE from_issuer = $1 AND issuer = $2";
-        self.link.execute(sql, &[from.into(), to.into()]).await
+    /// Of one move; says whose.
+    pub(crate) async fn forget_relinks(&mut self, from: &str, to: &str) -> Result<Vec<UserId>, StoreError> {
+        let sql = "DELETE FROM relinks WHERE from_issuer = $1 AND issuer = $2 RETURNING user_id";
+        let rows = self.link.rows(sql, &[from.into(), to.into()]).await?;
+        rows.iter().map(|row| row.get("user_id").map(UserId::new)).collect()
     }
 }

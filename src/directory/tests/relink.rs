@@ -1,5 +1,7 @@
 //! Moves to another issuer: who is whom afterwards, and who could be whom.
 
+use serde_json::json;
+
 use super::teams::actor;
 use super::*;
 
@@ -169,7 +171,7 @@ async fn by_email_the_next_verified_sign_in_from_there_is_that_person_and_no_oth
         let ids = house(&store).await;
         let (lines, done) = relink(&store, &by_email(), false).await;
         assert!(
-            done && lines.iter().all(|line| line.fate == RelinkFate::Waits),
+            done && lines.iter().all(|line| matches!(line.fate, RelinkFate::Waits(_))),
             "{lines:?}"
         );
         // Nothing has changed for them yet.
@@ -245,34 +247,60 @@ async fn an_admin_is_not_taken_over_by_an_address_that_nobody_says_was_verified(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_admin_waits_for_no_directory_and_it_is_said_what_they_wait_for_elsewhere() {
+    for place in places().await {
+        let store = place.open().await;
+        let ids = house(&store).await;
+        for (to, admins) in [
+            (
+                "ldap",
+                RelinkFate::Stays("an admin: a directory's address is not enough, link by hand"),
+            ),
+            (
+                ISSUER,
+                RelinkFate::Waits(Some("an admin: only if the provider says that the address is verified")),
+            ),
+        ] {
+            let (lines, _) = super::relink(&store, &Actor::shell(), [OLD, to], &by_email(), false, NOW)
+                .await
+                .unwrap();
+            for line in &lines {
+                let is_admin = line.user.as_ref() == Some(&ids[0]);
+                assert_eq!(line.fate, if is_admin { admins } else { RelinkFate::Waits(None) });
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_was_linked_by_hand_at_the_same_issuer_waits_for_nobody() {
     for place in places().await {
         let store = place.open().await;
         let ids = house(&store).await;
         let by_hand = async |subject| {
-            link(&store, &Actor::shell(), ids[0].as_str(), OLD, subject, NOW)
+            link(&store, &Actor::shell(), ids[1].as_str(), OLD, subject, NOW)
                 .await
                 .unwrap()
         };
-        let arrives = async |subject: &str| admit(&store, &from_old(subject, "ann@example.com"), &rules(), NOW).await;
+        let arrives = async |subject: &str| admit(&store, &from_old(subject, "bob@example.com"), &rules(), NOW).await;
         // Before the marks, and after them.
-        by_hand("ann-new").await;
+        by_hand("bob-new").await;
         let (lines, _) = super::relink(&store, &Actor::shell(), [OLD, OLD], &by_email(), false, NOW)
             .await
             .unwrap();
-        let anns = lines.iter().filter(|line| line.user.as_ref() == Some(&ids[0]));
-        assert!(anns.clone().count() == 2 && anns.clone().all(|line| matches!(line.fate, RelinkFate::Stays(_))));
+        let bobs = lines.iter().filter(|line| line.user.as_ref() == Some(&ids[1]));
+        assert!(bobs.clone().count() == 2 && bobs.clone().all(|line| matches!(line.fate, RelinkFate::Stays(_))));
         assert!(matches!(arrives("eve").await, Err(Refused::EmailTaken)));
 
-        unlink(&store, &Actor::shell(), ids[0].as_str(), OLD, "ann-new", NOW)
+        unlink(&store, &Actor::shell(), ids[1].as_str(), OLD, "bob-new", NOW)
             .await
             .unwrap();
         super::relink(&store, &Actor::shell(), [OLD, OLD], &by_email(), false, NOW)
             .await
             .unwrap();
-        by_hand("ann-newer").await;
+        by_hand("bob-newer").await;
         assert!(matches!(arrives("eve").await, Err(Refused::EmailTaken)));
-        assert_eq!(arrives("ann-newer").await.unwrap().user, ids[0]);
+        assert_eq!(arrives("bob-newer").await.unwrap().user, ids[1]);
     }
 }
 
@@ -326,6 +354,15 @@ async fn a_mark_ends_with_its_time_the_address_the_account_and_when_it_is_taken_
             .await
             .unwrap();
         assert_eq!(gone, 2);
+        let query = AuditQuery {
+            person: Some(ids[0].to_string()),
+            event: Some(Kind::IdentityChange),
+            limit: 1,
+            ..AuditQuery::default()
+        };
+        let told = &audit(&store, &Actor::shell(), &query).await.unwrap().rows[0];
+        assert_eq!(told.detail.as_ref().unwrap()["how"], "no longer to be linked");
+        assert_eq!(told.before, Some(json!({ "issuer": ISSUER })));
         assert!(matches!(
             taken("ann-new", "ann@example.com", NOW).await,
             Err(Refused::EmailTaken)
