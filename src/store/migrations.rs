@@ -267,7 +267,7 @@ impl Store {
         for step in STEPS.iter().skip(usize::try_from(found).unwrap_or_default()) {
             link.script(step).await?;
         }
-        if found < WITH_WORDS && known >= WITH_WORDS {
+        if found < WITH_WORDS {
             writing.index_people().await?;
         }
         let link = &mut writing.reading.link;

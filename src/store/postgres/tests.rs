@@ -116,16 +116,19 @@ async fn a_program_that_runs_outlives_a_newer_ones_change_of_the_tables() {
     drop(change);
     damage(&newer, "ALTER TABLE users ADD COLUMN added BIGINT NOT NULL DEFAULT 0").await;
     store.reading().await.unwrap().users().await.unwrap();
-    // In a transaction the first try is lost: it can't be known what was done before.
-    for last in [false, true] {
+    // In a transaction each connection's first try is lost: it can't be known what was done before.
+    let mut lost = 0;
+    for _ in 0..30 {
         let mut change = store.change(NOW).await.unwrap();
         match change.user("a").await {
-            Ok(_) => break,
-            Err(error) => assert!(matches!(error, StoreError::Replan) && !last, "{error}"),
+            Ok(_) => {}
+            Err(error) => {
+                assert!(matches!(error, StoreError::Replan), "{error}");
+                lost += 1;
+            }
         }
     }
-    let mut change = store.change(NOW).await.unwrap();
-    change.user("a").await.unwrap();
+    assert!(lost <= 8, "{lost}, and there are eight connections");
 }
 
 /// Stands between gateway and server. Connections up to the number in `frozen` are held, but nothing comes through.
