@@ -13,8 +13,8 @@ use crate::clock::UnixTime;
 use crate::config::EntryRules;
 use crate::person::{EmailAddress, Role, TeamId, UserId};
 use crate::store::{
-    Change, ChangeKind, MemberRow, PeopleSearch, Position, Reading, SortBy, Store, StoreError, TeamRow, UserRow,
-    asked_words,
+    Change, ChangeKind, MemberRow, PeopleRows, PeopleSearch, Position, Reading, SortBy, Store, StoreError, TeamRow,
+    UserRow, asked_words,
 };
 use crate::telemetry::audit::{Event, Kind};
 
@@ -97,8 +97,7 @@ pub async fn people(store: &Store, actor: &Actor, query: &PeopleQuery) -> Result
         from: from.as_ref(),
         limit: asked(query.limit),
     };
-    let rows = reading.people(&search).await?;
-    let total = reading.count_people(&search).await?;
+    let PeopleRows { rows, total } = reading.people(&search).await?;
     let place = |row: &UserRow, backwards| Position {
         key: query.sort.by().key(row),
         id: row.id.to_string(),

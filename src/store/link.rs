@@ -86,14 +86,16 @@ impl<'a> Question<'a> {
     }
 }
 
-/// Statements of ours with the database's words in them: `{bytes}` for bytes, `{text}` for text that sorts by its bytes.
+/// Statements of ours with the database's words in them: `{bytes}` for bytes, `{text}` for text that sorts by its bytes,
+/// `{by_key}` for a table whose rows lie in the order of its key, where there is such a thing.
 pub(super) fn in_its_words(sql: &str, postgres: bool) -> String {
-    let (bytes, text) = if postgres {
-        ("BYTEA", "TEXT COLLATE \"C\"")
+    let (bytes, text, by_key) = if postgres {
+        ("BYTEA", "TEXT COLLATE \"C\"", "")
     } else {
-        ("BLOB", "TEXT")
+        ("BLOB", "TEXT", "WITHOUT ROWID")
     };
-    sql.replace("{bytes}", bytes).replace("{text}", text)
+    let sql = sql.replace("{bytes}", bytes).replace("{text}", text);
+    sql.replace("{by_key}", by_key)
 }
 
 /// One row of an answer.

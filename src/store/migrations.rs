@@ -11,7 +11,7 @@ pub(super) const MIGRATING: Duration = Duration::from_mins(11);
 
 /// Each brings the database from the version that is its index to the next. Never changed once released: a new one is
 /// added behind.
-pub(super) const STEPS: &[&str] = &[FIRST, DEVICES, ACCESS, RECHECKS, RELINKS, ONCE];
+pub(super) const STEPS: &[&str] = &[FIRST, DEVICES, ACCESS, RECHECKS, RELINKS, ONCE, SORTED_WORDS];
 
 /// Times are Unix seconds, truth is 0 or 1: the one type of number that both databases spell alike.
 const FIRST: &str = "
@@ -214,6 +214,32 @@ CREATE TABLE failures (
     PRIMARY KEY (whose, slot)
 );
 CREATE INDEX failures_by_age ON failures (at);
+";
+
+/// The words hold what people are sorted and filtered by: a search that many meet goes through them alone.
+const SORTED_WORDS: &str = "
+CREATE TABLE sorted_words (
+    word {text} NOT NULL,
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    role TEXT NOT NULL,
+    status TEXT NOT NULL,
+    sort_email {text} NOT NULL,
+    sort_name {text} NOT NULL,
+    created BIGINT NOT NULL,
+    sort_seen BIGINT NOT NULL,
+    PRIMARY KEY (word, user_id)
+) {by_key};
+INSERT INTO sorted_words (word, user_id, role, status, sort_email, sort_name, created, sort_seen)
+    SELECT word, user_id, role, status, sort_email, sort_name, created, sort_seen
+    FROM user_words JOIN users ON users.id = user_words.user_id ORDER BY word, user_id;
+DROP TABLE user_words;
+ALTER TABLE sorted_words RENAME TO user_words;
+CREATE INDEX words_of_user ON user_words (user_id, word);
+DROP INDEX users_by_role;
+DROP INDEX users_by_status;
+CREATE INDEX users_by_role ON users (role, status, id);
+CREATE INDEX users_by_status_and_age ON users (status, created, id);
+CREATE INDEX users_by_status_and_sign_in ON users (status, sort_seen, id);
 ";
 
 impl Store {

@@ -26,6 +26,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod users;
+mod words;
 
 use std::fs;
 use std::io;
@@ -45,7 +46,7 @@ pub(crate) use self::feed::{ChangeKind, FeedEntry, SWEPT_AT_ONCE};
 pub(crate) use self::keys::KeyRow;
 use self::link::{Link, To, within};
 pub(crate) use self::once::Taken;
-pub(crate) use self::people::{PeopleSearch, Position, SortBy, SortKey, asked_words};
+pub(crate) use self::people::{PeopleRows, PeopleSearch, Position, SortBy, SortKey};
 use self::postgres::Server;
 pub(crate) use self::postgres::{Bell, Heard};
 use self::queue::{Queue, Turn};
@@ -55,6 +56,7 @@ pub(crate) use self::relinks::RelinkRow;
 pub(crate) use self::sessions::{SessionListed, SessionRow, SessionWithUser, Whose};
 pub(crate) use self::teams::{LinkRow, MemberRow, TeamRow, place_in_team};
 pub(crate) use self::users::UserRow;
+pub(crate) use self::words::asked_words;
 use crate::clock::UnixTime;
 use crate::config;
 use crate::telemetry::audit::Event;

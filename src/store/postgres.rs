@@ -220,6 +220,9 @@ fn options(settings: &config::Postgres) -> Result<PgConnectOptions, StoreError> 
             ("statement_timeout", timeout.as_str()),
             ("lock_timeout", timeout.as_str()),
             ("idle_in_transaction_session_timeout", "10000"),
+            // A page of people is some rows by an index, in memory as a rule. The default is of turning disks, and has the
+            // server rather read a whole table.
+            ("random_page_cost", "1.1"),
         ])
         .disable_statement_logging();
     if let Some(host) = &settings.host {

@@ -4,7 +4,8 @@
 //! provider or directory. The strongest role counts.
 
 use super::link::{Question, Row};
-use super::people::{SortKey, sort_name};
+use super::people::SortKey;
+use super::words::sort_name;
 use super::{Change, Position, Reading, StoreError, UserRow};
 use crate::clock::UnixTime;
 use crate::person::{Role, UserId};

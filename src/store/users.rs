@@ -1,7 +1,8 @@
 //! People and the identities by which they come.
 
 use super::link::Row;
-use super::{Change, Reading, StoreError, people};
+use super::words::{sort_email, sort_name, sort_seen};
+use super::{Change, Reading, StoreError};
 use crate::clock::UnixTime;
 use crate::person::{EmailAddress, Role, UserId};
 use crate::telemetry::audit::Who;
@@ -19,7 +20,8 @@ pub(crate) struct UserRow {
     pub(crate) deactivated: bool,
     pub(crate) created: UnixTime,
     pub(crate) signed_in: Option<UnixTime>,
-    /// Raised by every change that an admin sees, so that a form drawn before is known to be old.
+    /// Raised by every change that an admin makes, so that a form drawn before is known to be old; not by sign-ins, which
+    /// would make every form old that is open at that moment.
     pub(crate) version: i64,
     /// An invitation's end.
     pub(crate) expires: Option<UnixTime>,
@@ -202,15 +204,18 @@ impl Change {
                    role = $7, deactivated = $8, created = $9, signed_in = $10, version = $11, invited_until = $12, \
                    invited_by = $13, status = $14, sort_email = $15, sort_name = $16, sort_seen = $17 WHERE id = $1";
         self.write_user(sql, user).await?;
-        if (&before.email, &before.username, &before.name) == (&user.email, &user.username, &user.name) {
-            return Ok(());
+        if (&before.email, &before.username, &before.name) != (&user.email, &user.username, &user.name) {
+            return self.write_words(user).await;
         }
-        self.write_words(user).await
+        if (before.role, before.status(), before.signed_in) != (user.role, user.status(), user.signed_in) {
+            return self.sort_words(user).await;
+        }
+        Ok(())
     }
 
     async fn write_user(&mut self, sql: &'static str, user: &UserRow) -> Result<(), StoreError> {
         let (email, username) = (user.email.as_ref(), user.username.as_ref());
-        let sort_name = people::sort_name(user);
+        let sort_name = sort_name(user);
         let values = [
             user.id.as_str().into(),
             email.map(|(shown, _)| shown.as_str()).into(),
@@ -226,9 +231,9 @@ impl Change {
             user.expires.map(|time| time.0).into(),
             user.invited_by.as_deref().into(),
             user.status().into(),
-            people::sort_email(user).into(),
+            sort_email(user).into(),
             sort_name.as_str().into(),
-            people::sort_seen(user).into(),
+            sort_seen(user).into(),
         ];
         self.link.execute(sql, &values).await.map(drop)
     }
