@@ -43,11 +43,16 @@ fn shells() -> Vec<Shell> {
 
 impl Shell {
     fn run(&self, arguments: &[&str]) -> Said {
+        self.run_with(&[], arguments)
+    }
+
+    fn run_with(&self, settings: &[(&str, &str)], arguments: &[&str]) -> Said {
         let output = Command::new(env!("CARGO_BIN_EXE_vestibule"))
             .current_dir(self.path())
             .env_clear()
             .env("VESTIBULE_DATABASE_URL", &self.url)
             .env("VESTIBULE_SECRET_KEY", KEY)
+            .envs(settings.iter().copied())
             .args(arguments)
             .output()
             .unwrap();
@@ -99,6 +104,21 @@ impl Shell {
 
 fn keys(object: &Value) -> Vec<&str> {
     object.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[test]
+fn where_people_have_no_addresses_nobody_is_added_by_one() {
+    for shell in shells() {
+        let none = [("OIDC_EMAIL_CLAIM", "none")];
+        let said = shell.run_with(&none, &["users", "add", "ada@example.com"]);
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        assert!(
+            said.err.contains("OIDC_EMAIL_CLAIM=none") && said.err.contains("approve"),
+            "{}",
+            said.err
+        );
+        assert!(shell.all(&["users", "list"]).is_empty());
+    }
 }
 
 #[test]

@@ -95,9 +95,9 @@ pub fn main() -> ExitCode {
     match arguments.command {
         None | Some(Command::Serve) => start(arguments.config),
         Some(Command::Check { ldap_user }) => check::run(file, arguments.json, ldap_user.as_deref()),
-        Some(Command::Users(command)) => {
-            with_store(file, async |_, store| users::run(command, store, arguments.json).await)
-        }
+        Some(Command::Users(command)) => with_store(file, async |settings, store| {
+            users::run(command, settings, store, arguments.json).await
+        }),
         Some(Command::Teams(command)) => {
             with_store(file, async |_, store| teams::run(command, store, arguments.json).await)
         }

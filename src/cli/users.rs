@@ -8,6 +8,7 @@ use super::output::{show, time, to_stdout};
 use super::relink::{self, Relink};
 use super::teams::groups_of;
 use crate::clock::UnixTime;
+use crate::config::StoreSettings;
 use crate::directory::{self, Actor, Invitation, Person, User};
 use crate::person::{EmailAddress, Role, TeamId};
 use crate::store::Store;
@@ -81,7 +82,12 @@ pub(super) enum Command {
     Relink(Relink),
 }
 
-pub(super) async fn run(command: Command, store: &Store, json: bool) -> Result<(), CommandError> {
+pub(super) async fn run(
+    command: Command,
+    settings: &StoreSettings,
+    store: &Store,
+    json: bool,
+) -> Result<(), CommandError> {
     let now = UnixTime::now();
     let shell = Actor::shell();
     let users = match command {
@@ -100,7 +106,7 @@ pub(super) async fn run(command: Command, store: &Store, json: bool) -> Result<(
                 teams: named(store, &shell, &teams).await?,
                 expires: days.map(|days| now.plus(days * 86_400)),
             };
-            directory::invite(store, &shell, &[invitation], now).await?
+            directory::invite(store, &shell, &[invitation], settings.email_needed, now).await?
         }
         Command::Show { who } => {
             let person = directory::person(store, &shell, &who).await?;

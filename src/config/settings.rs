@@ -99,6 +99,8 @@ pub struct StoreSettings {
     pub database: Database,
     /// Where sealing keys come from.
     pub secret_keys: SecretKeys,
+    /// Whether people are known by e-mail addresses.
+    pub email_needed: bool,
 }
 
 /// What is needed to move an instance from one database to another.

@@ -8,7 +8,7 @@ use super::frame::{Part, Said};
 use super::refusal::{Obstacle, Refusal};
 use super::{Answer, Console, Visit, done};
 use crate::clock::UnixTime;
-use crate::directory::{self, Action, Fate, Invitation, PlannedLine};
+use crate::directory::{self, Action, ChangeError, Fate, Invitation, PlannedLine};
 use crate::pages::console::{Frame, finished};
 use crate::person::Role;
 
@@ -51,7 +51,11 @@ struct AddPage<'a> {
 
 pub(super) async fn show(console: &Console, visit: &Visit, now: UnixTime) -> Answer {
     directory::check(&console.store, &visit.actor(), Action::Invite, None).await?;
-    Ok(draw(console, visit, &[], &Form::default(), None, now))
+    // Better said before a list is typed than after.
+    let obstacle = (!console.entry.load().email_needed).then(|| Obstacle::typed(&ChangeError::NoAddresses));
+    let mut page = draw(console, visit, &[], &Form::default(), obstacle, now);
+    *page.status_mut() = StatusCode::OK;
+    Ok(page)
 }
 
 fn draw(
@@ -90,7 +94,8 @@ pub(super) async fn act(console: &Console, visit: &Visit, form: &Form, now: Unix
         }
     };
     let text = form.as_typed("people");
-    let planned = directory::plan_invitations(&console.store, &actor, text, role, expires, now).await;
+    let email_needed = console.entry.load().email_needed;
+    let planned = directory::plan_invitations(&console.store, &actor, text, role, expires, email_needed, now).await;
     let planned = match planned {
         Ok(planned) => planned,
         Err(error) => {
@@ -108,7 +113,7 @@ pub(super) async fn act(console: &Console, visit: &Visit, form: &Form, now: Unix
     let all_good = !planned.is_empty() && invitations.len() == planned.len();
     match form.text("step") {
         "preview" => Ok(draw(console, visit, &planned, form, None, now)),
-        "add" if all_good => match directory::invite(&console.store, &actor, &invitations, now).await {
+        "add" if all_good => match directory::invite(&console.store, &actor, &invitations, email_needed, now).await {
             Ok(_) => Ok(done("/waiting", Said::Added)),
             Err(error) => {
                 let obstacle = Obstacle::of(error, "/people/add")?;

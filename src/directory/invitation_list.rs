@@ -57,17 +57,21 @@ pub enum Fate {
 /// address, a role and teams with semicolons between them. Lines that say no role get `role`.
 ///
 /// # Errors
-/// If there are more than may be added at a time, or whoever acts may not.
+/// If there are more than may be added at a time, people have no addresses, or whoever acts may not.
 pub async fn plan_invitations(
     store: &Store,
     actor: &Actor,
     text: &str,
     role: Role,
     expires: Option<UnixTime>,
+    email_needed: bool,
     now: UnixTime,
 ) -> Result<Vec<PlannedLine>, ChangeError> {
     let mut reading = store.reading().await?;
     Acting::read(&mut reading, actor).await?.must_here(Action::Invite)?;
+    if !email_needed {
+        return Err(ChangeError::NoAddresses);
+    }
     let rows = read(&plain(text));
     if rows.len() > MOST {
         return Err(ChangeError::TooMany(MOST));

@@ -29,20 +29,25 @@ pub struct Invitation {
     pub expires: Option<UnixTime>,
 }
 
-/// Adds people: all or none.
+/// Adds people: all or none. `email_needed` is [`EntryRules::email_needed`](crate::config::EntryRules): where people have no
+/// address, nobody could meet an invitation.
 ///
 /// # Errors
-/// If one of them is there already, a team is not, or whoever acts may not.
+/// If one of them is there already, a team is not, people have no addresses, or whoever acts may not.
 pub async fn invite(
     store: &Store,
     actor: &Actor,
     invitations: &[Invitation],
+    email_needed: bool,
     now: UnixTime,
 ) -> Result<Vec<User>, ChangeError> {
     let action = Action::Invite;
     let outcome = async {
         let mut change = store.change(now).await?;
         Acting::read(&mut change, actor).await?.must_here(action)?;
+        if !email_needed {
+            return Err(ChangeError::NoAddresses);
+        }
         if invitations.len() > MOST {
             return Err(ChangeError::TooMany(MOST));
         }

@@ -381,6 +381,13 @@ pub enum ChangeError {
     /// The issuer or subject is no usable id.
     #[error("an issuer and a subject are texts of 1 to 512 bytes without control characters")]
     NoIdentity,
+    /// Invitations are met by e-mail addresses, and `OIDC_EMAIL_CLAIM=none` says that people have none.
+    #[error(
+        "nobody can be added before they come: an invitation is met by its e-mail address, and OIDC_EMAIL_CLAIM=none says \
+         that people here have none. Let them sign in first, and approve those who are refused (console, Pending); or name \
+         the claim of the address in OIDC_EMAIL_CLAIM"
+    )]
+    NoAddresses,
     /// More at a time than this.
     #[error("at most {0} at a time")]
     TooMany(usize),

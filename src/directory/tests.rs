@@ -62,7 +62,7 @@ async fn add(store: &Store, email: &EmailAddress, role: Role, now: UnixTime) -> 
         teams: Vec::new(),
         expires: None,
     };
-    let added = invite(store, &Actor::shell(), &[invitation], now).await?;
+    let added = invite(store, &Actor::shell(), &[invitation], true, now).await?;
     Ok(added.into_iter().next().unwrap())
 }
 

@@ -63,7 +63,9 @@ impl House {
                 teams: Vec::new(),
                 expires: None,
             };
-            let invited = directory::invite(&store, &shell, &[invitation], now).await.unwrap();
+            let invited = directory::invite(&store, &shell, &[invitation], true, now)
+                .await
+                .unwrap();
             let rita = Arrival {
                 issuer: "http://127.0.0.1:9".into(),
                 subject: "rita".into(),

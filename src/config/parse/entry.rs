@@ -8,7 +8,7 @@ use crate::config::settings::EntryRules;
 use crate::person::{EmailAddress, Role};
 
 pub(super) fn rules(reader: &mut Reader<'_>) -> Option<EntryRules> {
-    let email_needed = reader.text("OIDC_EMAIL_CLAIM") != Some("none");
+    let email_needed = email_needed(reader);
     let provisioning = reader.flag("DISABLE_SSO_PROVISIONING").map(|off| !off);
     let initial_admins = initial_admins(reader, email_needed);
     let default_role = reader.choice("VESTIBULE_DEFAULT_ROLE").map(|word| match word {
@@ -48,6 +48,11 @@ pub(super) fn rules(reader: &mut Reader<'_>) -> Option<EntryRules> {
             Domains::Unset | Domains::Everybody => None,
         },
     })
+}
+
+/// Whether people are known by e-mail addresses.
+pub(super) fn email_needed(reader: &Reader<'_>) -> bool {
+    reader.text("OIDC_EMAIL_CLAIM") != Some("none")
 }
 
 fn initial_admins(reader: &mut Reader<'_>, email_needed: bool) -> Option<Vec<EmailAddress>> {

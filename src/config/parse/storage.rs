@@ -39,7 +39,11 @@ pub(super) fn settings(
             return None;
         }
     };
-    Some(StoreSettings { database, secret_keys })
+    Some(StoreSettings {
+        database,
+        secret_keys,
+        email_needed: super::entry::email_needed(reader),
+    })
 }
 
 pub(super) fn is_postgres(reader: &Reader<'_>) -> bool {

@@ -35,7 +35,7 @@ async fn attempt(store: &Store, actor: &Actor, action: Action, on: &On<'_>) -> R
         Action::LinkIdentity => link(store, actor, who, "ldap", "new", NOW).await.map(drop),
         Action::UnlinkIdentity => unlink(store, actor, who, ISSUER, "nobody's", NOW).await.map(drop),
         Action::Invite => {
-            let planned = plan_invitations(store, actor, "x@example.com", Role::Admin, None, NOW)
+            let planned = plan_invitations(store, actor, "x@example.com", Role::Admin, None, true, NOW)
                 .await
                 .map(drop);
             let invitation = Invitation {
@@ -44,7 +44,7 @@ async fn attempt(store: &Store, actor: &Actor, action: Action, on: &On<'_>) -> R
                 teams: Vec::new(),
                 expires: None,
             };
-            let invited = invite(store, actor, &[invitation], NOW).await;
+            let invited = invite(store, actor, &[invitation], true, NOW).await;
             planned.and(invited.map(drop))
         }
         Action::Withdraw => withdraw(store, actor, who, NOW).await.map(drop),

@@ -30,7 +30,7 @@ async fn a_list_is_planned_line_by_line_and_added_whole_or_not_at_all() {
         let text = "bob@example.com,viewer,Art\nBOB@example.com\nann@example.com\nold@example.com\n\
                     not an address\neve@example.com,boss\nzoe@example.com,,Nowhere";
         let until = Some(NOW.plus(60));
-        let planned = plan_invitations(&store, &ann, text, Role::Member, until, NOW)
+        let planned = plan_invitations(&store, &ann, text, Role::Member, until, true, NOW)
             .await
             .unwrap();
         assert!(matches!(planned[1].fate, Fate::Twice(1)));
@@ -46,16 +46,16 @@ async fn a_list_is_planned_line_by_line_and_added_whole_or_not_at_all() {
         };
         let both = [bob.clone(), invitation("ann@example.com", None)];
         assert!(matches!(
-            invite(&store, &ann, &both, NOW).await,
+            invite(&store, &ann, &both, true, NOW).await,
             Err(ChangeError::AlreadyThere(_))
         ));
         assert_eq!(list(&store).await.unwrap().len(), 2, "half was done");
         let many = vec![bob.clone(); 1001];
         assert!(matches!(
-            invite(&store, &ann, &many, NOW).await,
+            invite(&store, &ann, &many, true, NOW).await,
             Err(ChangeError::TooMany(1000))
         ));
-        let added = invite(&store, &ann, &[bob], NOW).await.unwrap();
+        let added = invite(&store, &ann, &[bob], true, NOW).await.unwrap();
         assert_eq!(added[0].invited_by.as_deref(), Some("ann@example.com"));
         admit(&store, &arrival("bob"), &closed(), NOW).await.unwrap();
         let bob = person(&store, &ann, "bob@example.com").await.unwrap();
@@ -76,7 +76,7 @@ async fn an_invitation_that_was_withdrawn_or_has_expired_admits_nobody() {
             role: Role::Admin,
             ..invitation("bob@example.com", until)
         };
-        invite(&store, &ann, &[admin, invitation("eve@example.com", None)], NOW)
+        invite(&store, &ann, &[admin, invitation("eve@example.com", None)], true, NOW)
             .await
             .unwrap();
         withdraw(&store, &ann, "eve@example.com", NOW).await.unwrap();
@@ -92,12 +92,18 @@ async fn an_invitation_that_was_withdrawn_or_has_expired_admits_nobody() {
         let bob = admit(&store, &arrival("bob"), &rules(), NOW.plus(100)).await.unwrap();
         assert_eq!((bob.role, bob.how), (Role::Member, How::Provisioned));
         // A new one may be made in an expired one's place.
-        invite(&store, &ann, &[invitation("zoe@example.com", until)], NOW)
+        invite(&store, &ann, &[invitation("zoe@example.com", until)], true, NOW)
             .await
             .unwrap();
-        invite(&store, &ann, &[invitation("zoe@example.com", None)], NOW.plus(100))
-            .await
-            .unwrap();
+        invite(
+            &store,
+            &ann,
+            &[invitation("zoe@example.com", None)],
+            true,
+            NOW.plus(100),
+        )
+        .await
+        .unwrap();
         let zoe = admit(&store, &arrival("zoe"), &closed(), NOW.plus(200)).await.unwrap();
         assert_eq!(zoe.how, How::Invited);
         assert!(matches!(
@@ -262,6 +268,7 @@ async fn without_an_active_admin_the_last_invited_one_stays() {
             &store,
             &shell,
             &[admin("boss@example.com", None), admin("late@example.com", until)],
+            true,
             NOW,
         )
         .await
@@ -274,5 +281,20 @@ async fn without_an_active_admin_the_last_invited_one_stays() {
             .unwrap();
         let demoted = set_role(&store, "boss@example.com", Role::Member, NOW).await;
         assert!(matches!(demoted, Err(ChangeError::LastAdmin(_))));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_people_have_no_addresses_nobody_is_invited_who_could_never_come() {
+    for place in places().await {
+        let store = place.open().await;
+        house(&store, &["ann"]).await;
+        let ann = actor(&store, "ann@example.com").await;
+        let invited = invite(&store, &ann, &[invitation("zoe@example.com", None)], false, NOW).await;
+        assert!(matches!(invited, Err(ChangeError::NoAddresses)));
+        let planned = plan_invitations(&store, &ann, "zoe@example.com", Role::Member, None, false, NOW).await;
+        let error = planned.unwrap_err();
+        assert!(error.to_string().contains("OIDC_EMAIL_CLAIM=none"), "{error}");
+        assert_eq!(list(&store).await.unwrap().len(), 1);
     }
 }
