@@ -244,11 +244,12 @@ async fn welcome_back(
     // An identity that an admin approved, for the first time.
     let first = before.signed_in.is_none();
     if first {
+        // An admin sees an account now where there was an invitation. That somebody comes again changes no form.
+        user.version += 1;
         user.expires = None;
         user.name = user.name.or_else(|| names::full_name(arrival.name.as_deref()));
     }
     if user != *before {
-        user.version += 1;
         change.publish(ChangeKind::User, user.id.as_str()).await?;
     }
     user.signed_in = Some(now);

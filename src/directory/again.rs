@@ -54,7 +54,6 @@ pub async fn look_again(
         user.username = Some(free);
     }
     if user != before {
-        user.version += 1;
         change.publish(ChangeKind::User, user.id.as_str()).await?;
         change.update_user(&before, &user).await?;
     }

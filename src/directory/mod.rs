@@ -218,7 +218,7 @@ pub struct User {
     pub created: UnixTime,
     /// The last sign-in.
     pub last_sign_in: Option<UnixTime>,
-    /// Raised by every change that an admin sees.
+    /// Raised by every change that an admin makes, and by the first sign-in; not by who comes again.
     pub version: Version,
     /// Of an invitation: from when on it admits nobody.
     pub expires: Option<UnixTime>,

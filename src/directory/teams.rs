@@ -26,7 +26,7 @@ pub struct Team {
     pub name: String,
     /// When it was made.
     pub created: UnixTime,
-    /// Raised by every change that an admin sees.
+    /// Raised by every change that an admin makes; not by who comes and goes with a group.
     pub version: Version,
     /// How many are in it.
     pub members: u64,
@@ -315,6 +315,7 @@ pub async fn set_member(
         let before = strongest(by_hand.iter().chain(&by_group));
         let member = by_hand_row(&row, &user, role);
         change.put_member(&member).await?;
+        change.touch_team(&row.id).await?;
         let after = strongest(by_group.iter().chain([&member]));
         tell_member(&mut change, actor, &row, &user, (before, after), "by hand", now).await?;
         Ok(change.commit().await?)
@@ -353,6 +354,7 @@ pub async fn remove_member(
             });
         };
         change.delete_member(reason).await?;
+        change.touch_team(&row.id).await?;
         let before = strongest(by_hand.iter().chain(&by_group));
         let after = strongest(by_group.iter());
         tell_member(&mut change, actor, &row, &user, (before, after), "by hand", now).await?;
@@ -472,7 +474,6 @@ pub(super) async fn tell_member(
     how: &str,
     now: UnixTime,
 ) -> Result<(), StoreError> {
-    change.touch_team(&team.id).await?;
     change.publish(ChangeKind::User, user.id.as_str()).await?;
     let mut event = Event::new(Kind::MembershipChange, actor)
         .about("user", user.id.as_str(), user.called())

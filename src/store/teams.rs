@@ -317,7 +317,7 @@ impl Change {
         self.link.execute(sql, &values).await.map(drop)
     }
 
-    /// Something of it that an admin sees changed.
+    /// An admin changed something of it.
     pub(crate) async fn touch_team(&mut self, id: &str) -> Result<(), StoreError> {
         self.link
             .execute("UPDATE teams SET version = version + 1 WHERE id = $1", &[id.into()])

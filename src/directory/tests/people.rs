@@ -140,6 +140,10 @@ async fn people_are_found_by_the_beginnings_of_their_words_and_by_role_status_an
     }
 }
 
+async fn user_name(store: &Store, id: &UserId) -> Option<String> {
+    find(store, id.as_str()).await.unwrap().name
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_admins_who_look_at_the_same_person_the_second_hears_of_the_first() {
     for place in places().await {
@@ -148,8 +152,28 @@ async fn of_two_admins_who_look_at_the_same_person_the_second_hears_of_the_first
         let ann = actor(&store, "ann@example.com").await;
         let bob = "bob@example.com";
         let seen = Some(find(&store, bob).await.unwrap().version);
-        // Their signing in meanwhile is no change that an admin sees.
-        admit(&store, &arrival("bob"), &rules(), NOW.plus(5)).await.unwrap();
+        // Their signing in meanwhile is no change that somebody made, whatever came with it.
+        let follow = EntryRules {
+            names_follow: true,
+            ..rules()
+        };
+        let married = Arrival {
+            email: ClaimedEmail::Verified(email("bob.new@example.com")),
+            name: Some("Bob New".to_owned()),
+            username: Some("bobnew".to_owned()),
+            ..arrival("bob")
+        };
+        admit(&store, &married, &follow, NOW.plus(5)).await.unwrap();
+        let again = Arrival {
+            name: Some("Bob Newer".to_owned()),
+            ..married
+        };
+        let id = find(&store, "bob.new@example.com").await.unwrap().id;
+        look_again(&store, &id, &again, true, &follow, NOW.plus(6))
+            .await
+            .unwrap();
+        assert_eq!(user_name(&store, &id).await.as_deref(), Some("Bob Newer"));
+        let bob = id.as_str();
         super::super::set_role(&store, &ann, bob, Role::Viewer, seen, NOW)
             .await
             .unwrap();
