@@ -62,7 +62,8 @@ struct TeamPage<'a> {
     members: Vec<MemberLine>,
     previous: Option<String>,
     next: Option<String>,
-    groups: Vec<(String, &'static str)>,
+    /// Name of a group, the role that it gives, and where it is ended.
+    links: Vec<(String, &'static str, String)>,
     followed: bool,
     may_set_members: bool,
     may_edit: bool,
@@ -104,10 +105,13 @@ async fn draw(
         members: view.members.rows.into_iter().map(MemberLine::of).collect(),
         previous: to(view.members.previous),
         next: to(view.members.next),
-        groups: view
+        links: view
             .groups
             .into_iter()
-            .map(|linked| (linked.group, linked.role.as_str()))
+            .map(|linked| {
+                let end = link(&format!("{here}/unfollow"), &[("group", &linked.group)]);
+                (linked.group, linked.role.as_str(), end)
+            })
             .collect(),
         followed: console.follows_groups(),
         may_set_members: view.may_set_members,
@@ -187,6 +191,34 @@ pub(super) async fn act(
             draw(console, visit, id, Some(obstacle), typed, now).await
         }
     }
+}
+
+pub(super) async fn confirm_unfollow(console: &Console, visit: &Visit, id: &str, now: UnixTime) -> Answer {
+    let asked = Form::of_query(visit.query.as_deref());
+    let group = asked.as_typed("group");
+    let actor = visit.actor();
+    let leaving = directory::only_by_group(&console.store, &actor, id, group).await?;
+    let team = directory::team(&console.store, &actor, id, None, 1).await?.team;
+    let leaving = match leaving {
+        0 => "Nobody is in the team by this group alone.".to_owned(),
+        1 => "One person is in the team by this group alone, and is out of it then.".to_owned(),
+        count => format!("{count} people are in the team by this group alone, and are out of it then."),
+    };
+    let page = Confirm {
+        frame: console.frame(visit, Part::Teams, &format!("No longer follow {group}?"), now),
+        text: vec![
+            leaving,
+            "Who is in it by hand or by another group as well stays, with the role that these give. If the team follows the \
+             group again later, its people come back one by one, as they sign in."
+                .to_owned(),
+        ],
+        action: link(&format!("/teams/{}/unfollow", team.id), &[]),
+        fields: vec![("version", team.version.0.to_string()), ("group", group.to_owned())],
+        button: "No longer follow it",
+        danger: true,
+        back: link(&format!("/teams/{}", team.id), &[]),
+    };
+    Ok(finished(StatusCode::OK, &page))
 }
 
 pub(super) async fn confirm_delete(console: &Console, visit: &Visit, id: &str, now: UnixTime) -> Answer {

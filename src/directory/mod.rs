@@ -40,8 +40,8 @@ pub use self::relink::{RelinkBy, RelinkFate, RelinkLine, forget_relinks, relink}
 pub use self::restore::{Link, no_restore_link, opens, restore, restore_link};
 pub use self::rules::{Action, Relation, may};
 pub use self::teams::{
-    LinkedGroup, Member, Team, TeamView, create_team, delete_team, follow_group, remove_member, rename_team,
-    set_member, team, teams, unfollow_group,
+    LinkedGroup, Member, Team, TeamView, create_team, delete_team, follow_group, only_by_group, remove_member,
+    rename_team, set_member, team, teams, unfollow_group,
 };
 use crate::clock::UnixTime;
 use crate::person::{EmailAddress, Role, TeamId, UserId};

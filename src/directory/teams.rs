@@ -418,6 +418,22 @@ pub async fn follow_group(
     watched(store, actor, action, team, now, outcome).await
 }
 
+/// How many would be out of a team that no longer followed this group.
+///
+/// # Errors
+/// If there is no such team or link, or whoever acts may not end it.
+pub async fn only_by_group(store: &Store, actor: &Actor, team: &str, group: &str) -> Result<u64, ChangeError> {
+    let mut reading = store.reading().await?;
+    let acting = Acting::read(&mut reading, actor).await?;
+    let row = visible(&mut reading, &acting, Action::UnfollowGroup, team).await?;
+    let group = plain(names::group(group));
+    if !reading.links_of(&row.id).await?.iter().any(|link| link.group == group) {
+        return Err(ChangeError::Gone);
+    }
+    let people = reading.count_by_group_alone(&row.id, &group).await?;
+    Ok(u64::try_from(people).unwrap_or_default())
+}
+
 /// Lets a team no longer follow a group; who was in it by this group alone is out.
 ///
 /// # Errors

@@ -164,6 +164,14 @@ impl Reading {
         self.link.one(sql, &[team.into()]).await?.get("n")
     }
 
+    /// How many are in a team by this group alone.
+    pub(crate) async fn count_by_group_alone(&mut self, team: &str, group: &str) -> Result<i64, StoreError> {
+        let sql = "SELECT COUNT(DISTINCT user_id) AS n FROM team_members AS hit \
+                   WHERE team_id = $1 AND group_name = $2 AND source <> '' AND NOT EXISTS (SELECT 1 FROM team_members \
+                   WHERE team_id = $1 AND user_id = hit.user_id AND (source = '' OR group_name <> $2))";
+        self.link.one(sql, &[team.into(), group.into()]).await?.get("n")
+    }
+
     /// Why somebody is in teams, with the teams' names, by name.
     pub(crate) async fn memberships(&mut self, user: &UserId) -> Result<Vec<(TeamRow, MemberRow)>, StoreError> {
         let sql = "SELECT teams.*, team_id, user_id, source, group_name, role FROM team_members \

@@ -262,6 +262,7 @@ fn pages(house: &House) -> Vec<String> {
         "/waiting".into(),
         format!("/teams/{}", house.engines),
         format!("/teams/{}/delete", house.engines),
+        format!("/teams/{}/unfollow?group=Engines", house.engines),
         "/audit".into(),
         "/audit/events.csv".into(),
         "/audit/events.jsonl".into(),
@@ -466,7 +467,7 @@ fn what_no_page_of_ours_sent_changes_nothing_even_for_an_admin() {
             assert_eq!(answer.status, 405, "{method} {path}");
         }
         // A GET shows a page, asks once more, or is not for this address; it never does it.
-        assert!([200, 405].contains(&ada.open(path).status), "{path}");
+        assert!([200, 404, 405].contains(&ada.open(path).status), "{path}");
         let as_query = format!("{path}?{}", sent(&ada.token()));
         assert!([200, 405].contains(&ada.open(&as_query).status), "{path}");
         unchanged("GET", path);
@@ -508,7 +509,9 @@ fn what_is_gone_is_404_and_nothing_changes() {
             "{path}"
         );
     }
+    let unfollow = format!("/teams/{}/unfollow?group=gone", house.engines);
     for page in [
+        unfollow.as_str(),
         "/people/u_gone",
         "/teams/t_gone",
         "/people/u_gone/remove",

@@ -160,8 +160,23 @@ async fn places_in_teams_follow_the_groups_and_what_was_given_by_hand_stays() {
             .await
             .unwrap();
 
+        let seen = super::super::team(&store, &ann, "Ops", None, 1)
+            .await
+            .unwrap()
+            .team
+            .version;
         let bob = in_groups("bob", &["/Research", "sre", "nobody's", ""]);
         super::admit(&store, &bob, &following(), NOW).await.unwrap();
+        // Who comes by a group makes no admin's open form an old one.
+        follow_group(&store, &ann, "Ops", "another", Role::Viewer, Some(seen), NOW)
+            .await
+            .unwrap();
+        for (group, alone) in [("sre", 1), ("another", 0)] {
+            assert_eq!(only_by_group(&store, &ann, "Ops", group).await.unwrap(), alone);
+        }
+        assert_eq!(only_by_group(&store, &ann, "Research", "Research").await.unwrap(), 0);
+        let unknown = only_by_group(&store, &ann, "Ops", "Research").await;
+        assert!(matches!(unknown, Err(ChangeError::Gone)));
         let all = [
             ("Art".to_owned(), Role::Member),
             ("Ops".to_owned(), Role::Admin),
