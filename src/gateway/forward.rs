@@ -1,17 +1,17 @@
 //! To the app and back: the permit is consumed, the headers are dressed, bodies stream both ways.
 
 use std::mem;
+use std::pin::pin;
 use std::sync::Arc;
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
 use super::body::Body;
 use super::exchange::{Exchange, Movement};
+use super::forwarded::Peer;
 use super::gate::Pass;
 use super::headers::{Guarded, X_REQUEST_ID};
 use super::request::{Asker, StrictRequest};
@@ -22,6 +22,7 @@ use super::waiting::Waiting;
 use super::{Shared, Thread};
 use crate::clock::UnixTime;
 use crate::config::Streams;
+use crate::identity::IdentityHeaders;
 
 /// An answer that could not be had, with what the caller needs to make one of ours.
 pub type Failed = (Cause, Asker, Box<Exchange>);
@@ -37,33 +38,31 @@ pub async fn forward(
     let (strict, session, cookies, bare) = pass.into_parts();
     let (asker, chunked, websocket) = (strict.asker(), strict.is_chunked(), strict.is_websocket() && !bare);
     let shared = &thread.shared;
+    let client = Arc::clone(exchange.connection());
     let StrictRequest { parts, body, .. } = *strict;
     // Filled where it is and sent from there: every move of it is some hundred bytes.
     let mut request = Request::from_parts(parts, Body::empty());
     let client_side = websocket.then(|| hyper::upgrade::on(&mut request));
     request.extensions_mut().clear();
 
-    let headers = request.headers_mut();
-    let peer = &exchange.connection().peer;
-    shared.guarded.strip_request(headers, peer.trusted, cookies);
-    shared.forwarding.set(peer, headers);
-    headers.insert(X_REQUEST_ID, request_id.clone());
+    let peer = &client.peer;
+    let keeps_te = shared
+        .guarded
+        .strip_request(request.headers_mut(), peer.trusted, cookies);
+    let mut identity = None;
     if let Some(session) = &session {
-        let Ok(identity) = session.headers(&shared.keys, now) else {
+        let Ok(headers) = session.headers(&shared.keys, now) else {
             tracing::error!("an assertion could not be signed; the request was not forwarded");
             return Err((Cause::Unavailable, asker, exchange));
         };
-        for (name, value) in &identity.values {
-            headers.insert(name.clone(), value.clone());
-        }
+        identity = Some(headers);
         exchange.on_behalf_of(&session.claims().sub);
         if shared.streams == Streams::EndWithSession {
             exchange.carries(session, &thread.watchman);
         }
     }
-    route(&mut request, shared, websocket);
     let was_http2 = request.version() == Version::HTTP_2;
-    *request.version_mut() = Version::HTTP_11;
+    to_http1(&mut request, shared);
 
     let movement = if !body.is_end_stream() && !bare {
         // Over HTTP/2 a body may come without a length; HTTP/1.1 needs the framing said.
@@ -93,15 +92,17 @@ pub async fn forward(
     };
 
     exchange.asks();
-    let started = Instant::now();
-    let sent = send(
-        &mut request,
-        thread,
-        movement.as_deref(),
-        Waiting::begin(&exchange, started),
+    let dress = Dress {
+        shared,
+        peer,
+        request_id,
+        identity: identity.as_deref(),
         websocket,
-    )
-    .await;
+        keeps_te,
+    };
+    let started = Instant::now();
+    let waiting = Waiting::begin(&exchange, started);
+    let sent = Box::pin(send(&mut request, &dress, thread, movement.as_deref(), waiting)).await;
     exchange.upstream_took(started.elapsed());
     let (answer, connection) = match sent {
         Ok(answered) => answered,
@@ -119,19 +120,14 @@ pub async fn forward(
             }
         };
     }
-    if !is_plainly_framed(answer.headers()) {
-        tracing::warn!("the upstream answered in a transfer coding that is not understood");
-        return Err((Cause::Upstream("answered nonsense"), asker, exchange));
-    }
-    Ok(down(answer, connection, thread, exchange))
+    down(answer, connection, thread, exchange)
+        .map_err(|exchange| (Cause::Upstream("answered nonsense"), asker, exchange))
 }
 
-/// The target, `Host` and the hop's own fields, as HTTP/1.1 has them.
-fn route(request: &mut Request<Body>, shared: &Shared, websocket: bool) {
-    let headers = request.headers_mut();
-    if !shared.preserve_host {
-        headers.insert(HOST, shared.upstream_host.clone());
-    } else if !headers.contains_key(HOST) {
+/// The target and `Host`, as HTTP/1.1 has them between a client and a server.
+fn to_http1(request: &mut Request<Body>, shared: &Shared) {
+    // Over HTTP/1.1 there is always one.
+    if request.version() != Version::HTTP_11 && shared.preserve_host && !request.headers().contains_key(HOST) {
         // Of HTTP/2 it is the authority, as received; HTTP/1.0 may know none.
         let authority = request
             .uri()
@@ -140,30 +136,12 @@ fn route(request: &mut Request<Body>, shared: &Shared, websocket: bool) {
         let host = authority.unwrap_or_else(|| shared.public_host.clone());
         request.headers_mut().insert(HOST, host);
     }
-    let headers = request.headers_mut();
-    if websocket {
-        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    } else if headers.contains_key(TE) {
-        // RFC 9110, section 10.1.4: TE is a hop's own word.
-        headers.insert(CONNECTION, HeaderValue::from_static("TE"));
-    }
+    *request.version_mut() = Version::HTTP_11;
     // An absolute-form target goes on in origin-form (RFC 9112, section 3.2.1).
     if request.uri().authority().is_some()
         && let Some(target) = request.uri().path_and_query().cloned()
     {
         *request.uri_mut() = http::Uri::from(target);
-    }
-}
-
-/// Of transfer codings only `chunked` is understood, and undone, on the way (RFC 9112, section 6.1): another one could not
-/// be passed on as what it is.
-fn is_plainly_framed(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => true,
-        (Some(coding), None) => coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
-        _ => false,
     }
 }
 
@@ -178,16 +156,16 @@ fn down(
     connection: Connection,
     thread: &Arc<Thread>,
     mut exchange: Box<Exchange>,
-) -> Response<Body> {
+) -> Result<Response<Body>, Box<Exchange>> {
     let (mut parts, body) = answer.into_parts();
     parts.extensions.clear();
     parts.version = Version::HTTP_11;
-    Guarded::strip_response(&mut parts.headers);
-    if parts
-        .headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
-    {
+    let kind = Guarded::strip_response(&mut parts.headers);
+    if !kind.is_plainly_framed {
+        tracing::warn!("the upstream answered in a transfer coding that is not understood");
+        return Err(exchange);
+    }
+    if kind.is_event_stream {
         exchange.carries_stream(&thread.watchman);
     }
     let body = Body::down(
@@ -197,34 +175,37 @@ fn down(
         Arc::clone(&thread.shared.guarded),
         exchange,
     );
-    Response::from_parts(parts, body)
+    Ok(Response::from_parts(parts, body))
 }
 
 /// Sends what is in `request`; once more where nothing can have happened yet: the connection handed the request back, or it
 /// had lain idle and the request is idempotent and has no body (RFC 9110, section 9.2.2).
 async fn send(
     request: &mut Request<Body>,
+    dress: &Dress<'_>,
     thread: &Thread,
     movement: Option<&Movement>,
     mut waiting: Waiting<'_>,
-    upgrade: bool,
 ) -> Result<(Response<Incoming>, Connection), Cause> {
-    let mut connection = match thread.upstream.ready(upgrade) {
+    let upgrade = dress.websocket;
+    let mut connection = match thread.upstream.ready(upgrade, waiting.since()) {
         Some(connection) => connection,
         // Boxed: rare, and every request's future would be larger by it.
         None => waiting.or_cut(Box::pin(connect(thread, upgrade))).await??,
     };
-    connection.fit(request, thread.upstream.way());
     let mut again =
         (connection.reused && movement.is_none() && is_idempotent(request.method())).then(|| Again::of(request));
+    dress.put_on(request.headers_mut());
+    connection.fit(request, thread.upstream.way());
     loop {
-        let answer = connection.sender.try_send(mem::take(request));
+        // Pinned here and not moved on: every request's future would have room for it several times.
+        let answer = pin!(connection.sender.try_send(mem::take(request)));
         let mut failed = match waiting.within(answer, movement, thread.shared.upstream_timeout).await? {
             Ok(answer) => return Ok((answer, connection)),
             Err(failed) => failed,
         };
         let handed_back = if connection.reused { failed.take_message() } else { None };
-        match handed_back.or_else(|| again.take().map(Again::request)) {
+        match handed_back.or_else(|| again.take().map(|again| again.request(dress))) {
             Some(next) if connection.reused => {
                 *request = next;
                 connection = waiting.or_cut(Box::pin(connect(thread, upgrade))).await??;
@@ -258,7 +239,38 @@ fn is_idempotent(method: &Method) -> bool {
     )
 }
 
-/// What a request without a body is made of anew.
+/// What a request goes on with besides what it brought.
+struct Dress<'a> {
+    shared: &'a Shared,
+    peer: &'a Peer,
+    request_id: &'a HeaderValue,
+    identity: Option<&'a IdentityHeaders>,
+    websocket: bool,
+    keeps_te: bool,
+}
+
+impl Dress<'_> {
+    fn put_on(&self, headers: &mut HeaderMap) {
+        self.shared.forwarding.set(self.peer, headers);
+        headers.insert(X_REQUEST_ID, self.request_id.clone());
+        for (name, value) in self.identity.iter().flat_map(|identity| &identity.values) {
+            headers.insert(name.clone(), value.clone());
+        }
+        if !self.shared.preserve_host {
+            headers.insert(HOST, self.shared.upstream_host.clone());
+        }
+        if self.websocket {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        } else if self.keeps_te {
+            // RFC 9110, section 10.1.4: TE is a hop's own word.
+            headers.insert(CONNECTION, HeaderValue::from_static("TE"));
+        }
+    }
+}
+
+/// What a request without a body is made of anew: what it brought. What it is dressed in is there for as long as it is
+/// answered.
 struct Again {
     method: Method,
     uri: Uri,
@@ -268,20 +280,20 @@ struct Again {
 
 impl Again {
     fn of(request: &Request<Body>) -> Self {
-        let headers = request.headers();
+        // Cheaper than a map, which is made when it is needed.
+        let mut headers = Vec::with_capacity(request.headers().len());
+        for (name, value) in request.headers() {
+            headers.push((name.clone(), value.clone()));
+        }
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
-            // Cheaper than a map, which is made when it is needed.
-            headers: headers
-                .iter()
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect(),
+            headers,
         }
     }
 
-    fn request(self) -> Request<Body> {
+    fn request(self, dress: &Dress<'_>) -> Request<Body> {
         let mut request = Request::new(Body::empty());
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
@@ -289,6 +301,7 @@ impl Again {
         for (name, value) in self.headers {
             request.headers_mut().append(name, value);
         }
+        dress.put_on(request.headers_mut());
         request
     }
 }

@@ -185,7 +185,7 @@ fn public(request: PublicRequest) -> Outcome {
 /// GET, HEAD and OPTIONS change nothing (RFC 9110, section 9.2.1); a WebSocket can.
 fn could_change(request: &StrictRequest) -> bool {
     request.is_websocket()
-        || request.headers().contains_key(http::header::UPGRADE)
+        || request.asks_for_upgrade()
         || !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
 }
 

@@ -5,7 +5,7 @@
 
 use http::HeaderMap;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
@@ -51,6 +51,16 @@ const REPLACED: [&str; 5] = [
     "x-request-id",
 ];
 
+/// What the app's fields say of its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Of transfer codings only `chunked` is understood, and undone, on the way (RFC 9112, section 6.1): another one could
+    /// not be passed on as what it is.
+    pub is_plainly_framed: bool,
+    /// Events that need not end.
+    pub is_event_stream: bool,
+}
+
 /// The names that are guarded besides those above: the operator's.
 #[derive(Clone, Debug, Default)]
 pub struct Guarded {
@@ -68,33 +78,45 @@ impl Guarded {
     }
 
     /// Takes out of a request what may not go on: hop-by-hop fields, what `Connection` names, identity in any spelling,
-    /// our cookies, and unless the peer is trusted what only a proxy may say.
-    pub fn strip_request(&self, headers: &mut HeaderMap, peer_is_trusted: bool, cookies: Taken) {
-        let keep_te = te_is_trailers(headers);
+    /// our cookies, and unless the peer is trusted what only a proxy may say. Says whether `TE: trailers` stays.
+    pub fn strip_request(&self, headers: &mut HeaderMap, peer_is_trusted: bool, cookies: Taken) -> bool {
+        let (mut te, mut trailers) = (0, false);
         let mut goes: Vec<HeaderName> = Vec::new();
         for (name, value) in headers.iter() {
             if *name == CONNECTION {
                 named_by_connection(value, &mut goes);
+            } else if *name == TE {
+                te += 1;
+                trailers = value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"trailers");
+                continue;
             }
-            if is_hop_by_hop(name) && !(*name == TE && keep_te)
-                || *name == EXPECT
-                || self.is_guarded(name.as_str(), peer_is_trusted)
-            {
+            if is_hop_by_hop(name) || *name == EXPECT || self.is_guarded(name.as_str(), peer_is_trusted) {
                 goes.push(name.clone());
             }
+        }
+        let keeps_te = te == 1 && trailers;
+        if te > 0 && !keeps_te {
+            goes.push(TE);
         }
         for name in goes {
             headers.remove(name);
         }
         cookies.strip(headers);
+        keeps_te
     }
 
-    /// Takes out of a response what ends here, and any attempt to set our cookies.
-    pub fn strip_response(headers: &mut HeaderMap) {
+    /// Takes out of a response what ends here, and any attempt to set our cookies. Says what kind of answer it is.
+    pub fn strip_response(headers: &mut HeaderMap) -> Answer {
         let mut goes: Vec<HeaderName> = Vec::new();
-        let mut sets_ours = false;
+        let (mut sets_ours, mut typed) = (false, false);
+        let (mut codings, mut chunked) = (0, false);
+        let mut is_event_stream = false;
         // One way through them all; asking for each name by itself costs more.
         for (name, value) in headers.iter() {
+            if *name == CONTENT_TYPE && !typed {
+                typed = true;
+                is_event_stream = value.as_bytes().starts_with(b"text/event-stream");
+            }
             if !is_hop_by_hop(name) {
                 sets_ours |= *name == SET_COOKIE && cookies::sets_ours(value.as_bytes());
                 continue;
@@ -102,6 +124,8 @@ impl Guarded {
             if *name == CONNECTION {
                 named_by_connection(value, &mut goes);
             } else if *name == TRANSFER_ENCODING {
+                codings += 1;
+                chunked = value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
                 // RFC 9112, section 6.3: the coding counts, and a length beside it is not passed on.
                 goes.push(CONTENT_LENGTH);
             }
@@ -121,6 +145,10 @@ impl Guarded {
             for value in kept {
                 headers.append(SET_COOKIE, value);
             }
+        }
+        Answer {
+            is_plainly_framed: codings == 0 || codings == 1 && chunked,
+            is_event_stream,
         }
     }
 
@@ -203,11 +231,15 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 
 /// The fields that a `Connection` field names. Framing, routing and what we set ourselves are not a client's to drop.
 fn named_by_connection(field: &HeaderValue, goes: &mut Vec<HeaderName>) {
+    // No field's name, and what nearly everybody says.
+    let says_nothing = |word: &[u8]| word.eq_ignore_ascii_case(b"keep-alive") || word.eq_ignore_ascii_case(b"close");
+    if says_nothing(field.as_bytes()) {
+        return;
+    }
     let words = field.as_bytes().split(|&byte| byte == b',');
     let names = words
         .map(<[u8]>::trim_ascii)
-        // No field's name, and what nearly every app says.
-        .filter(|word| !word.eq_ignore_ascii_case(b"keep-alive") && !word.eq_ignore_ascii_case(b"close"))
+        .filter(|word| !says_nothing(word))
         .filter_map(|word| HeaderName::from_bytes(word).ok())
         .filter(|name| {
             !matches!(*name, HOST | CONTENT_LENGTH | TRAILER | TE | FORWARDED | SET_COOKIE)
@@ -217,11 +249,6 @@ fn named_by_connection(field: &HeaderValue, goes: &mut Vec<HeaderName>) {
                 && *name != X_REQUEST_ID
         });
     goes.extend(names);
-}
-
-fn te_is_trailers(headers: &HeaderMap) -> bool {
-    let mut fields = headers.get_all(TE).iter();
-    matches!((fields.next(), fields.next()), (Some(te), None) if te.as_bytes().trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 #[cfg(test)]

@@ -4,11 +4,14 @@
 //! the connection closed); what it leaves to us is refused here: no Host or two, a Host that is not the authority, codings
 //! other than `chunked`, CONNECT, TRACE, foreign absolute-form, paths with two meanings.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, FORWARDED, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, Version};
 use hyper::body::{Body as _, Incoming};
 
+use super::forwarded::X_FORWARDED_FOR;
 use super::host::{Host, Hosts};
 use super::path::{Class, Paths};
 
@@ -27,8 +30,19 @@ pub struct StrictRequest {
     class: Class,
     host: Host,
     asker: Asker,
-    websocket: bool,
+    upgrade: Upgrade,
     chunked: bool,
+    claims_to_be_forwarded: bool,
+}
+
+/// What a request asks to become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upgrade {
+    Nothing,
+    /// RFC 6455, section 4.1: a GET without body over HTTP/1.1.
+    WebSocket,
+    /// There is an `Upgrade` field all the same.
+    Other,
 }
 
 /// Who asks, and so in what form an answer of ours is understood (CONTRACT, section 5).
@@ -71,23 +85,26 @@ pub fn read(request: Request<Incoming>, hosts: &Hosts, paths: &Paths) -> Result<
         join_cookies(&mut parts.headers);
         say_length_once(&mut parts.headers);
     }
-    match examine(&parts, hosts, paths) {
-        Ok((class, host, chunked)) => {
-            let asker = asker(&parts);
-            let websocket = is_websocket(&parts) && body.is_end_stream();
-            // Boxed: it is handed on from step to step.
-            Ok(Box::new(StrictRequest {
-                parts,
-                body,
-                class,
-                host,
-                asker,
-                websocket,
-                chunked,
-            }))
-        }
-        Err(refusal) => Err((refusal, asker(&parts))),
-    }
+    let fields = Fields::of(&parts.headers);
+    let asker = fields.asker(&parts.method);
+    let (class, host, chunked) = examine(&parts, &fields, hosts, paths).map_err(|refusal| (refusal, asker))?;
+    let upgrade = match fields.upgrade {
+        false => Upgrade::Nothing,
+        true if is_websocket(&parts) && body.is_end_stream() => Upgrade::WebSocket,
+        true => Upgrade::Other,
+    };
+    let claims_to_be_forwarded = fields.forwarded;
+    // Boxed: it is handed on from step to step.
+    Ok(Box::new(StrictRequest {
+        parts,
+        body,
+        class,
+        host,
+        asker,
+        upgrade,
+        chunked,
+        claims_to_be_forwarded,
+    }))
 }
 
 impl StrictRequest {
@@ -112,7 +129,19 @@ impl StrictRequest {
     /// Whether it asks to become a WebSocket (RFC 6455, section 4.1): a GET without body over HTTP/1.1.
     #[must_use]
     pub fn is_websocket(&self) -> bool {
-        self.websocket
+        self.upgrade == Upgrade::WebSocket
+    }
+
+    /// Whether it asks to become anything else than it is.
+    #[must_use]
+    pub fn asks_for_upgrade(&self) -> bool {
+        self.upgrade != Upgrade::Nothing
+    }
+
+    /// Whether it says that a proxy sent it on.
+    #[must_use]
+    pub fn claims_to_be_forwarded(&self) -> bool {
+        self.claims_to_be_forwarded
     }
 
     /// Whether its body came chunked and must go on so.
@@ -178,49 +207,95 @@ impl StrictRequest {
     }
 }
 
-/// In what form an answer is understood.
-fn asker(parts: &Parts) -> Asker {
-    let headers = &parts.headers;
-    let reads = matches!(parts.method, Method::GET | Method::HEAD);
-    if headers
-        .get(http::header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-    {
-        return Asker::Grpc;
-    }
-    if let Some(mode) = headers.get(SEC_FETCH_MODE) {
-        if mode != "navigate" {
-            return Asker::Program;
+/// What a request's fields say, found in one way through them: asking for each name by itself costs more than all of this.
+#[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is what one field says")]
+struct Fields<'a> {
+    hosts: usize,
+    host: Option<&'a HeaderValue>,
+    coding: bool,
+    upgrade: bool,
+    forwarded: bool,
+    grpc: bool,
+    reads_html: bool,
+    scripted: bool,
+    mode: Option<&'a HeaderValue>,
+    dest: Option<&'a HeaderValue>,
+    purpose: bool,
+}
+
+impl<'a> Fields<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let mut seen = Self::default();
+        let mut typed = false;
+        for (name, value) in headers {
+            match *name {
+                HOST => {
+                    seen.hosts += 1;
+                    seen.host = Some(value);
+                }
+                TRANSFER_ENCODING => seen.coding = true,
+                UPGRADE => seen.upgrade = true,
+                FORWARDED => seen.forwarded = true,
+                // Of several the first counts.
+                CONTENT_TYPE if !typed => {
+                    typed = true;
+                    seen.grpc = value.as_bytes().starts_with(b"application/grpc");
+                }
+                ACCEPT => seen.reads_html |= memchr::memmem::find(value.as_bytes(), b"text/html").is_some(),
+                _ => seen.other(name.as_str(), value),
+            }
         }
-        let document = headers.get(SEC_FETCH_DEST).is_none_or(|dest| dest == "document");
-        return if reads && document && !headers.contains_key(SEC_PURPOSE) {
+        seen
+    }
+
+    fn other(&mut self, name: &str, value: &'a HeaderValue) {
+        // All of these begin with one of two letters, and few others do.
+        match name.as_bytes() {
+            [b's', ..] if name == SEC_FETCH_MODE.as_str() => self.mode = self.mode.or(Some(value)),
+            [b's', ..] if name == SEC_FETCH_DEST.as_str() => self.dest = self.dest.or(Some(value)),
+            [b's', ..] if name == SEC_PURPOSE.as_str() => self.purpose = true,
+            [b'x', ..] if name == X_FORWARDED_FOR.as_str() => self.forwarded = true,
+            [b'x', ..] if name == X_REQUESTED_WITH.as_str() => {
+                self.scripted |= value.as_bytes().eq_ignore_ascii_case(b"XMLHttpRequest");
+            }
+            _ => {}
+        }
+    }
+
+    /// In what form an answer is understood.
+    fn asker(&self, method: &Method) -> Asker {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        if self.grpc {
+            return Asker::Grpc;
+        }
+        if let Some(mode) = self.mode {
+            if mode != "navigate" {
+                return Asker::Program;
+            }
+            let document = self.dest.is_none_or(|dest| dest == "document");
+            return if reads && document && !self.purpose {
+                Asker::Page
+            } else {
+                Asker::Navigation
+            };
+        }
+        if !self.reads_html || self.scripted || self.dest.is_some() || self.upgrade {
+            Asker::Program
+        } else if reads {
             Asker::Page
         } else {
             Asker::Navigation
-        };
-    }
-    let reads_html = headers
-        .get_all(http::header::ACCEPT)
-        .iter()
-        .any(|accept| memchr::memmem::find(accept.as_bytes(), b"text/html").is_some());
-    let scripted = headers
-        .get(X_REQUESTED_WITH)
-        .is_some_and(|with| with.as_bytes().eq_ignore_ascii_case(b"XMLHttpRequest"));
-    if !reads_html || scripted || headers.contains_key(SEC_FETCH_DEST) || headers.contains_key(UPGRADE) {
-        Asker::Program
-    } else if reads {
-        Asker::Page
-    } else {
-        Asker::Navigation
+        }
     }
 }
 
-fn examine(parts: &Parts, hosts: &Hosts, paths: &Paths) -> Result<(Class, Host, bool), Refusal> {
+fn examine(parts: &Parts, fields: &Fields<'_>, hosts: &Hosts, paths: &Paths) -> Result<(Class, Host, bool), Refusal> {
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Refusal::Method);
     }
-    let host = host_of(parts, hosts)?;
-    let chunked = is_chunked(parts)?;
+    let host = host_of(parts, fields, hosts)?;
+    let chunked = fields.coding && is_chunked(parts)?;
     let target = parts.uri.path_and_query().ok_or(Refusal::Path)?;
     let query_ok = target
         .query()
@@ -233,14 +308,13 @@ fn examine(parts: &Parts, hosts: &Hosts, paths: &Paths) -> Result<(Class, Host, 
     Ok((class, host, chunked))
 }
 
-fn host_of(parts: &Parts, hosts: &Hosts) -> Result<Host, Refusal> {
-    let mut fields = parts.headers.get_all(HOST).iter();
-    let host = match (fields.next(), fields.next()) {
-        (Some(host), None) => Some(host.to_str().map_err(|_| Refusal::Host)?),
+fn host_of(parts: &Parts, fields: &Fields<'_>, hosts: &Hosts) -> Result<Host, Refusal> {
+    let host = match (fields.host, fields.hosts) {
+        (Some(host), 1) => Some(host.to_str().map_err(|_| Refusal::Host)?),
         // `:authority` stands for Host (RFC 9113, section 8.3.1).
-        (None, None) if parts.version == Version::HTTP_2 => Some(parts.uri.authority().ok_or(Refusal::Host)?.as_str()),
+        (None, _) if parts.version == Version::HTTP_2 => Some(parts.uri.authority().ok_or(Refusal::Host)?.as_str()),
         // HTTP/1.0 knows no Host; such a client means the only app there is.
-        (None, None) if parts.version < Version::HTTP_11 => None,
+        (None, _) if parts.version < Version::HTTP_11 => None,
         _ => return Err(Refusal::Host),
     };
     let which = host
@@ -300,8 +374,7 @@ fn is_websocket(parts: &Parts) -> bool {
                 .any(|item| item.trim_ascii().eq_ignore_ascii_case(word))
         })
     };
-    parts.headers.contains_key(UPGRADE)
-        && parts.method == Method::GET
+    parts.method == Method::GET
         && parts.version == Version::HTTP_11
         && !parts.headers.contains_key(TRANSFER_ENCODING)
         && parts.headers.get(CONTENT_LENGTH).is_none_or(|length| length == "0")

@@ -242,7 +242,7 @@ impl Upstream {
     /// A connection that is there already: the shared one, or the youngest idle one that is ready. An `upgrade` needs one
     /// for itself.
     #[must_use]
-    pub fn ready(&self, upgrade: bool) -> Option<Connection> {
+    pub fn ready(&self, upgrade: bool, now: Instant) -> Option<Connection> {
         if !upgrade
             && !matches!(self.way, Way::Plain(_) | Way::Unix(_))
             && let Some(sender) = self.shared_one()
@@ -255,7 +255,7 @@ impl Upstream {
             let Some((alone, since)) = idle.pop_back() else {
                 break None;
             };
-            if since.elapsed() >= IDLE_LIMIT {
+            if now.saturating_duration_since(since) >= IDLE_LIMIT {
                 // The rest is older still.
                 idle.clear();
                 break None;
@@ -448,6 +448,7 @@ mod tests {
 
     use tokio::net::TcpListener;
     use tokio::sync::Semaphore;
+    use tokio::time::Instant;
 
     use super::super::way::Way;
     use super::{Unreachable, Upstream};
@@ -463,7 +464,10 @@ mod tests {
         assert!(matches!(other.connect(false).await, Err(Unreachable::Timeout)));
         tokio::time::resume();
         one.give_back(connection.sender);
-        assert!(one.ready(false).is_none(), "it is not kept idle while others wait");
+        assert!(
+            one.ready(false, Instant::now()).is_none(),
+            "it is not kept idle while others wait"
+        );
         assert!(other.connect(false).await.is_ok());
     }
 }

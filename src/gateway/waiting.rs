@@ -4,7 +4,7 @@
 //! them wakes those that are late ([`Watch::expect`]). A timer's registration and removal cost more than the look does.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,6 +27,11 @@ impl<'a> Waiting<'a> {
         Self { exchange, since }
     }
 
+    /// When it began.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
     /// What comes out of `work`, which has limits of its own.
     pub async fn or_cut<T>(&mut self, work: impl Future<Output = T> + Unpin) -> Result<T, Cause> {
         let mut work = work;
@@ -38,11 +43,10 @@ impl<'a> Waiting<'a> {
     /// The answer; an error when nothing has moved for `limit`.
     pub async fn within<T>(
         &self,
-        answer: impl Future<Output = T>,
+        mut answer: Pin<&mut impl Future<Output = T>>,
         movement: Option<&Movement>,
         limit: Duration,
     ) -> Result<T, Cause> {
-        let mut answer = pin!(answer);
         let mut due = Due::at(self.since + limit, self.exchange.watch());
         poll_fn(|cx| {
             if let Poll::Ready(done) = self.poll(answer.as_mut(), cx) {

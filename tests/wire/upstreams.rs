@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use vestibule::config::{Settings, UpstreamScheme};
 
 use crate::http2::{H2, request};
-use crate::support::{Wire, dechunked};
+use crate::support::{Seen, Wire, dechunked};
 
 /// A head that an HTTP/2 app saw: what it was asked, and how.
 type Heads = Arc<Mutex<Vec<http::request::Parts>>>;
@@ -467,6 +467,43 @@ fn what_may_have_happened_is_not_sent_twice() {
         assert_eq!(wire.signed_in(request, fields).status, status, "{request}");
         let times = wire.app.seen().len();
         assert_eq!(times, if status == 200 { 2 } else { 1 }, "{request}");
+    }
+}
+
+#[test]
+fn what_is_sent_again_is_the_same_to_the_last_field() {
+    for trusted in [false, true] {
+        let wire = Wire::with(|settings| {
+            settings.threads = 1;
+            settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+            settings.trusted_proxies.retain(|_| trusted);
+        });
+        assert_eq!(wire.signed_in("GET /once", &[]).status, 200);
+        wire.app.forget();
+        let fields = [
+            "X-Forwarded-For: 203.0.113.9",
+            "X-Vestibule-User: eve",
+            "X-Request-Id: eve",
+            "TE: trailers",
+            "Connection: x-of-this-hop",
+            "X-Of-This-Hop: 1",
+            "X-Twice: 1",
+            "X-Twice: 2",
+        ];
+        assert_eq!(wire.signed_in("GET /once?a=b", &fields).status, 200);
+        let seen = wire.app.seen();
+        assert_eq!(seen.len(), 2);
+        let lines = |seen: &Seen| {
+            let mut lines: Vec<String> = seen.head.lines().map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(lines(&seen[0]), lines(&seen[1]));
+        assert_eq!(seen[1].values("x-twice"), ["1", "2"]);
+        assert_eq!(seen[1].values("x-vestibule-assertion").len(), 1);
+        let from = if trusted { "203.0.113.9, 127.0.0.1" } else { "127.0.0.1" };
+        assert_eq!(seen[1].values("x-forwarded-for"), [from]);
+        assert!(!seen[1].head.contains("eve") && seen[1].values("x-of-this-hop").is_empty());
     }
 }
 
