@@ -9,7 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::house::{House, plain};
-use crate::protocol::{BIND, Request, SEARCH, element, entry, message, result};
+use crate::program::Program;
+use crate::protocol::{BIND, Request, SEARCH, element, entry, message, reference, result};
 
 fn bob() -> Vec<u8> {
     entry(
@@ -25,6 +26,8 @@ enum Lie {
     CloseAtBind,
     CloseAtSearch,
     CloseAtPersonsBind,
+    ResetAtSearch,
+    BreaksOff,
     Garbage,
     OddResult,
     WrongId,
@@ -64,12 +67,14 @@ async fn serve(mut stream: TcpStream, lie: Lie, watched: Arc<Watched>) -> std::i
         let is_person = request.holds(b"uid=bob");
         let answer = match (request.operation, lie) {
             (BIND, Lie::CloseAtBind) | (SEARCH, Lie::CloseAtSearch) => return Ok(()),
+            (SEARCH, Lie::ResetAtSearch) => return stream.set_zero_linger(),
             (BIND, Lie::CloseAtPersonsBind) if is_person => return Ok(()),
             (BIND, _) => {
                 if is_person {
                     watched.persons_binds.fetch_add(1, Ordering::SeqCst);
                 }
-                if request.body.ends_with(&[0x80, 0]) {
+                // Behind it there may be controls.
+                if request.body.ends_with(&[0x80, 0]) || request.holds(&[0x80, 0, 0xa0]) {
                     watched.empty_seen.store(true, Ordering::SeqCst);
                 }
                 match lie {
@@ -96,7 +101,7 @@ async fn serve(mut stream: TcpStream, lie: Lie, watched: Arc<Watched>) -> std::i
                 watched.searches.fetch_add(1, Ordering::SeqCst);
                 let done = message(id, &result(0x65, 0, ""));
                 let found = message(id, &bob());
-                let reference = message(id, &element(0x73, &element(4, b"ldap://127.0.0.1:1/dc=example,dc=com")));
+                let reference = message(id, &reference("ldap://127.0.0.1:1/dc=example,dc=com"));
                 let root = !request.holds(b"uid");
                 match lie {
                     _ if root => done,
@@ -110,6 +115,10 @@ async fn serve(mut stream: TcpStream, lie: Lie, watched: Arc<Watched>) -> std::i
                     Lie::ReferenceAndBob => [reference, found, done].concat(),
                     Lie::Referral => message(id, &result(0x65, 10, "")),
                     Lie::EntryAfterDone => [done, found].concat(),
+                    Lie::BreaksOff => {
+                        stream.write_all(&found[..found.len() / 2]).await?;
+                        return Ok(());
+                    }
                     Lie::OddEntry => [message(id, &element(0x64, &[4, 1, 0xff])), done].concat(),
                     _ => [found, done].concat(),
                 }
@@ -178,6 +187,8 @@ async fn whatever_a_server_sends_nobody_is_let_in_and_the_gateway_goes_on() {
     for (lie, status) in [
         (Lie::CloseAtBind, StatusCode::SERVICE_UNAVAILABLE),
         (Lie::CloseAtSearch, StatusCode::SERVICE_UNAVAILABLE),
+        (Lie::ResetAtSearch, StatusCode::SERVICE_UNAVAILABLE),
+        (Lie::BreaksOff, StatusCode::SERVICE_UNAVAILABLE),
         (Lie::Garbage, StatusCode::SERVICE_UNAVAILABLE),
         (Lie::OddResult, StatusCode::SERVICE_UNAVAILABLE),
         (Lie::HugeLength, StatusCode::SERVICE_UNAVAILABLE),
@@ -204,6 +215,47 @@ async fn whatever_a_server_sends_nobody_is_let_in_and_the_gateway_goes_on() {
             "{lie:?}"
         );
         house.close().await;
+    }
+}
+
+/// At some of these the library panics.
+#[tokio::test(flavor = "multi_thread")]
+async fn strange_bytes_end_one_connection_and_are_counted_and_what_breaks_is_not() {
+    for (lie, expected) in [
+        (Lie::Garbage, 1),
+        (Lie::OddResult, 1),
+        (Lie::HugeLength, 1),
+        (Lie::Deep, 1),
+        (Lie::OddEntry, 1),
+        (Lie::CloseAtBind, 0),
+        (Lie::CloseAtSearch, 0),
+        (Lie::ResetAtSearch, 0),
+        (Lie::BreaksOff, 0),
+        (Lie::Referral, 0),
+    ] {
+        let ((first, _), (second, _)) = (start(lie).await, start(Lie::None).await);
+        let gateway = Program::start(&[first, second]).await;
+        let mut before = gateway.browser();
+        // The one server's strange answer costs nobody a sign-in: there is another.
+        assert_eq!(
+            before.sign_in("bob", "anything").await.status,
+            StatusCode::SEE_OTHER,
+            "{lie:?}"
+        );
+        let nonsense = gateway.counted("vestibule_directory_nonsense_total").await;
+        assert_eq!(nonsense, expected, "{lie:?}");
+        assert_eq!(
+            gateway.counted("vestibule_directory_failures_total").await,
+            1,
+            "{lie:?}"
+        );
+        let mut after = gateway.browser();
+        assert_eq!(
+            after.sign_in("bob", "anything").await.status,
+            StatusCode::SEE_OTHER,
+            "{lie:?}"
+        );
+        assert_eq!(before.whoami().await["email"], "bob@example.com", "{lie:?}");
     }
 }
 

@@ -10,6 +10,7 @@ mod entry;
 mod form;
 mod hostile;
 mod house;
+mod program;
 mod protocol;
 mod recheck;
 mod servers;

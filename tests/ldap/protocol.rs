@@ -24,15 +24,31 @@ pub fn result(tag: u8, code: u8, text: &str) -> Vec<u8> {
     element(tag, &parts)
 }
 
+/// An entry whose attributes have one value each.
 pub fn entry(dn: &str, attributes: &[(&str, &[u8])]) -> Vec<u8> {
+    let values: Vec<[&[u8]; 1]> = attributes.iter().map(|(_, value)| [*value]).collect();
+    let attributes: Vec<(&str, &[&[u8]])> = attributes
+        .iter()
+        .zip(&values)
+        .map(|((name, _), values)| (*name, values.as_slice()))
+        .collect();
+    entry_of(dn, &attributes)
+}
+
+pub fn entry_of(dn: &str, attributes: &[(&str, &[&[u8]])]) -> Vec<u8> {
     let attributes: Vec<u8> = attributes
         .iter()
-        .flat_map(|(name, value)| {
-            let values = element(0x31, &element(4, value));
-            element(0x30, &[element(4, name.as_bytes()), values].concat())
+        .flat_map(|(name, values)| {
+            let values: Vec<u8> = values.iter().flat_map(|value| element(4, value)).collect();
+            element(0x30, &[element(4, name.as_bytes()), element(0x31, &values)].concat())
         })
         .collect();
     element(0x64, &[element(4, dn.as_bytes()), element(0x30, &attributes)].concat())
+}
+
+/// A SearchResultReference.
+pub fn reference(to: &str) -> Vec<u8> {
+    element(0x73, &element(4, to.as_bytes()))
 }
 
 /// What a client sends.
@@ -62,6 +78,20 @@ impl Request {
             operation: body[3],
             body,
         })
+    }
+
+    /// Where a search begins.
+    pub fn base(&self) -> String {
+        // The number, the operation's tag and length, and the base's tag and length.
+        let operation = &self.body[4..];
+        let skipped = if operation[0] < 0x80 {
+            1
+        } else {
+            1 + usize::from(operation[0] & 0x7f)
+        };
+        let base = &operation[skipped..];
+        let length = usize::from(base[1]);
+        String::from_utf8(base[2..2 + length].to_vec()).unwrap()
     }
 
     /// Whether these bytes stand somewhere in it.

@@ -3,12 +3,14 @@
 //! The sockets and TLS are ours, not the LDAP library's: it has no time limits, fails at bracketed IPv6 names, and takes
 //! whatever comes. It speaks to one end of a socket pair; between that and the server [`relay`] lets only well-formed
 //! messages of bounded size through ([`wire`]). It may still panic at odd contents: each connection is driven by a task of
-//! its own, so that nothing else ends.
+//! its own, and what waits for an answer catches it, so that nothing but the one connection ends.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use ldap3::controls::{Control, RawControl};
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, LdapResult, Scope, SearchOptions, StdStream};
 use rustls::ClientConfig;
@@ -168,10 +170,11 @@ impl Connection {
             val: None,
         };
         let bind = self.ldap.with_controls(policy).simple_bind(name, secret);
-        let bound = timeout(self.patience, bind).await;
+        let bound = timeout(self.patience, AssertUnwindSafe(bind).catch_unwind()).await;
         match bound {
-            Ok(Ok(result)) => Ok(result),
-            Ok(Err(error)) => Err(self.broken("the bind", &error)),
+            Ok(Ok(Ok(result))) => Ok(result),
+            Ok(Ok(Err(error))) => Err(self.broken("the bind", &error)),
+            Ok(Err(_)) => Err(self.nonsense("the answer to a bind")),
             Err(_) => Err(self.late("the bind")),
         }
     }
@@ -187,20 +190,17 @@ impl Connection {
     ) -> Result<Answer, Unusable> {
         // Until it has ended well.
         self.spoiled = true;
-        let searched = timeout(self.patience, self.collect(base, scope, filter, attributes, most)).await;
+        let patience = self.patience;
+        let collecting = self.collect(base, scope, filter, attributes, most);
+        let searched = timeout(patience, AssertUnwindSafe(collecting).catch_unwind()).await;
         let (entries, result) = match searched {
-            Ok(Ok(searched)) => searched,
-            Ok(Err(error)) => return Err(self.broken("a search", &error)),
+            Ok(Ok(Ok(searched))) => searched,
+            Ok(Ok(Err(error))) => return Err(self.broken("a search", &error)),
+            Ok(Err(_)) => return Err(self.nonsense("the answer to a search")),
             Err(_) => return Err(self.late("a search")),
         };
         let entries: Option<Vec<Entry>> = entries.into_iter().map(Entry::read).collect();
-        let entries = entries.ok_or_else(|| {
-            metrics().directory_nonsense.inc();
-            Unusable::Broken {
-                server: Arc::clone(&self.server),
-                why: "an entry could not be read".to_owned(),
-            }
-        })?;
+        let entries = entries.ok_or_else(|| self.nonsense("an entry"))?;
         self.spoiled = result.is_none();
         match result.map(|result| (result.rc, result.text)) {
             Some((0, _)) => Ok(Answer { entries, cut: false }),
@@ -242,6 +242,15 @@ impl Connection {
             }
         }
         Ok((entries, Some(stream.finish().await)))
+    }
+
+    /// The library panicked at it, or we can't read it. Another server is well, perhaps.
+    fn nonsense(&self, what: &str) -> Unusable {
+        metrics().directory_nonsense.inc();
+        Unusable::Broken {
+            server: Arc::clone(&self.server),
+            why: format!("{what} could not be read"),
+        }
     }
 
     fn broken(&self, what: &str, error: &LdapError) -> Unusable {
