@@ -268,7 +268,9 @@ fn primary_group(person: &Entry) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::dn::Dn;
+    use proptest::prelude::*;
+
+    use super::super::dn::{Dn, folded};
     use super::super::entry::Entry;
     use super::super::testing::settings;
     use super::{Groups, primary_group, whole};
@@ -347,5 +349,57 @@ mod tests {
             )),
             None
         );
+    }
+
+    /// A value as it may stand in a name, whatever it is (RFC 4514, section 2.4).
+    fn written(value: &str) -> String {
+        value
+            .bytes()
+            .map(|byte| format!("\\{byte:02x}"))
+            .collect::<Vec<_>>()
+            .concat()
+    }
+
+    /// Short words, so that two are the same now and then, and what is special in names, filters and lists.
+    const NAME: &str = "[ab]{1,2}|[aA ,+\"\\\\*();=#äß🦀]{1,4}|\\PC{1,6}";
+
+    proptest! {
+        #[test]
+        fn no_values_make_reading_groups_panic(
+            values in proptest::collection::vec("[a-b=,;+\"\\\\# *()é🦀]{0,20}", 0..6),
+            list in proptest::collection::vec("[a-b=,;+\"\\\\# *()é🦀]{0,20}", 0..3),
+            base in "[a-b=,;+\"\\\\# ]{0,10}",
+        ) {
+            let groups = groups(&values.iter().map(String::as_str).collect::<Vec<_>>());
+            let base = Dn::parse(&base);
+            let _ = groups.are_allowed(&list, base.as_ref());
+            prop_assert!(groups.names(None).len() <= values.len());
+            prop_assert!(!groups.are_allowed(&[], base.as_ref()));
+        }
+
+        #[test]
+        fn a_bare_name_allows_groups_of_that_name_below_the_base_and_no_others(
+            name in NAME, wanted in NAME, inside in any::<bool>(), base in any::<bool>(),
+        ) {
+            let place = if inside { "ou=g,dc=x" } else { "ou=elsewhere,dc=x" };
+            let groups = groups(&[&format!("cn={},{place}", written(&name))]);
+            prop_assert_eq!(groups.names(None), [name.clone()]);
+            let below = Dn::parse("ou=g,dc=x").filter(|_| base);
+            // What is written like a name of an entry is one.
+            prop_assume!(Dn::parse(&wanted).is_none());
+            let same = folded(&name) == folded(&wanted) && !folded(&wanted).is_empty();
+            prop_assert_eq!(groups.are_allowed(&[wanted], below.as_ref()), same && inside && base);
+        }
+
+        #[test]
+        fn a_name_in_full_allows_exactly_that_group(name in NAME, wanted in NAME) {
+            let groups = groups(&[&format!("cn={},ou=g,dc=x", written(&name))]);
+            let allowed = |name: &str, place: &str| groups.are_allowed(&[format!("CN={},{place}", written(name))], None);
+            prop_assert!(allowed(&name, " OU=G,DC=X"));
+            prop_assert_eq!(allowed(&wanted, "ou=g,dc=x"), folded(&name) == folded(&wanted));
+            for other in ["dc=x", "ou=g", "ou=g,dc=x,dc=y"] {
+                prop_assert!(!allowed(&name, other));
+            }
+        }
     }
 }
