@@ -42,6 +42,18 @@ pub fn ldaps(host: &str, port: u16) -> LdapServer {
     LdapServer { scheme }
 }
 
+/// As an operator writes it into `LOCAL_LDAP_ADDRESS`.
+pub fn written(addresses: &str) -> Vec<LdapServer> {
+    let environment = [
+        ("VESTIBULE_UPSTREAM", "http://127.0.0.1:9"),
+        ("LOCAL_LDAP_LOGIN", "true"),
+        ("LOCAL_LDAP_ADDRESS", addresses),
+        ("LOCAL_LDAP_BASE_DN", BASE),
+    ];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    config::load(environment, None).unwrap().settings.ldap.unwrap().servers
+}
+
 impl House {
     pub async fn open(slapd: &Slapd) -> Self {
         Self::with(slapd, |_| {}).await

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use vestibule::config::{LdapScheme, LdapServer};
 
-use crate::house::{House, ldaps, plain};
+use crate::house::{House, ldaps, plain, written};
 use crate::slapd::{Slapd, free_port};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,6 +37,43 @@ async fn ldaps_and_start_tls_verify_the_servers_name_and_authority() {
         .turns_away("bob", "bob's password", StatusCode::SERVICE_UNAVAILABLE)
         .await;
     house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_by_its_ipv6_address_is_verified_by_that() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("this machine has no [::1]: nothing is tried there");
+        return;
+    }
+    let Some(mut slapd) = Slapd::start() else { return };
+    slapd.stop();
+    slapd.also = format!("ldap://[::1]:{} ldaps://[::1]:{}", slapd.port, slapd.tls_port);
+    slapd.run();
+    for named in [false, true] {
+        if named {
+            slapd.stop();
+            slapd.certify(&["::1"]);
+            slapd.run();
+        }
+        for (address, start_tls) in [
+            (format!("ldaps://[::1]:{}", slapd.tls_port), false),
+            (format!("ldap://[::1]:{}", slapd.port), true),
+        ] {
+            let house = House::at(written(&address), Some(slapd.ca()), |settings| {
+                settings.ldap.as_mut().unwrap().start_tls = start_tls;
+            })
+            .await;
+            if named {
+                house.lets_in("bob", "bob's password").await;
+            } else {
+                // The right authority, and `localhost` and 127.0.0.1 stand in it, but not this address.
+                house
+                    .turns_away("bob", "bob's password", StatusCode::SERVICE_UNAVAILABLE)
+                    .await;
+            }
+            house.close().await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

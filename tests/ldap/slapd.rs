@@ -28,6 +28,8 @@ pub struct Slapd {
     pub folder: tempfile::TempDir,
     pub port: u16,
     pub tls_port: u16,
+    /// Where it listens besides.
+    pub also: String,
     child: Option<Child>,
     program: PathBuf,
 }
@@ -48,11 +50,12 @@ impl Slapd {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         std::fs::create_dir(path.join("db")).unwrap();
-        certificates(path);
+        certificates(path, &["localhost", "127.0.0.1"]);
         std::fs::write(path.join("slapd.conf"), configuration(path, global)).unwrap();
         let mut slapd = Self {
             port: free_port(),
             tls_port: free_port(),
+            also: String::new(),
             folder,
             child: None,
             program: program.into(),
@@ -81,10 +84,11 @@ impl Slapd {
             .arg(path.join("slapd.conf"))
             .arg("-h")
             .arg(format!(
-                "ldap://127.0.0.1:{}/ ldaps://127.0.0.1:{}/ ldapi://{}/",
+                "ldap://127.0.0.1:{}/ ldaps://127.0.0.1:{}/ ldapi://{}/ {}",
                 self.port,
                 self.tls_port,
-                self.socket().display().to_string().replace('/', "%2F")
+                self.socket().display().to_string().replace('/', "%2F"),
+                self.also
             ))
             .stdout(Stdio::null())
             .spawn()
@@ -133,12 +137,29 @@ impl Slapd {
         self.modify(&ldif);
     }
 
+    /// Gives it another certificate, of another CA; it must be stopped.
+    pub fn certify(&self, names: &[&str]) {
+        certificates(self.folder.path(), names);
+    }
+
     /// Changes its configuration; it must be stopped.
     pub fn configure(&self, old: &str, new: &str) {
         let file = self.folder.path().join("slapd.conf");
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(text.contains(old), "{old}");
         std::fs::write(file, text.replace(old, new)).unwrap();
+    }
+
+    /// With what result it answers a search of the service account's for somebody.
+    pub fn search_code(&self, who: &str) -> Option<i32> {
+        let status = Command::new("ldapsearch")
+            .args(["-x", "-D", SERVICE, "-w", SECRET, "-b", BASE, "-H"])
+            .arg(format!("ldap://127.0.0.1:{}", self.port))
+            .arg(format!("(uid={who})"))
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        status.code()
     }
 
     fn tool(&self, tool: &str, who: &str, password: &str, input: &str) {
@@ -168,15 +189,15 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A CA, and a certificate of its for `localhost` and 127.0.0.1.
-fn certificates(folder: &Path) {
+/// A CA, and a certificate of its for these names and addresses.
+fn certificates(folder: &Path, names: &[&str]) {
     let mut ca = CertificateParams::new(vec![]).unwrap();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca_key = KeyPair::generate().unwrap();
     let ca_certificate = ca.self_signed(&ca_key).unwrap();
     let issuer = Issuer::new(ca, ca_key);
     let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])
+    let leaf = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
         .unwrap()
         .signed_by(&key, &issuer)
         .unwrap();
