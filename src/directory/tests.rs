@@ -1,7 +1,9 @@
 //! Each test runs on SQLite, and on PostgreSQL where there is one.
 
 mod access;
+mod admins;
 mod arriving;
+mod entry;
 mod people;
 mod relink;
 mod teams;
@@ -96,43 +98,6 @@ async fn refused(store: &Store, arrival: &Arrival, rules: &EntryRules) -> Refuse
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_user_ever_is_admin_and_nobody_after() {
-    for place in places().await {
-        let store = place.open().await;
-        assert!(first_admin_open(&store, &rules()).await.unwrap());
-        let ann = admit(&store, &arrival("ann"), &rules(), NOW).await.unwrap();
-        assert_eq!((ann.role, ann.how), (Role::Admin, How::FirstAdmin));
-        let bob = admit(&store, &arrival("bob"), &rules(), NOW).await.unwrap();
-        assert_eq!((bob.role, bob.how), (Role::Member, How::Provisioned));
-        assert!(!first_admin_open(&store, &rules()).await.unwrap());
-        // Remembered, even when the directory is empty again.
-        damage(&store, "DELETE FROM identities; DELETE FROM users").await;
-        let eve = admit(&store, &arrival("eve"), &rules(), NOW).await.unwrap();
-        assert_eq!(eve.role, Role::Member);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_many_first_sign_ins_at_once_one_becomes_admin() {
-    for place in places().await {
-        // Two stores, as two processes would have.
-        let stores = [place.open().await, place.open().await];
-        let tasks: Vec<_> = (0..40)
-            .map(|n| {
-                let store = stores[n % 2].clone();
-                tokio::spawn(async move { admit(&store, &arrival(&format!("p{n}")), &rules(), NOW).await.unwrap() })
-            })
-            .collect();
-        let mut admins = 0;
-        for task in tasks {
-            admins += usize::from(task.await.unwrap().role == Role::Admin);
-        }
-        assert_eq!(admins, 1);
-        assert_eq!(list(&stores[0]).await.unwrap().len(), 40);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_same_newcomer_many_times_at_once_is_one_account() {
     for place in places().await {
         let store = place.open().await;
@@ -146,288 +111,6 @@ async fn the_same_newcomer_many_times_at_once_is_one_account() {
             task.await.unwrap();
         }
         assert_eq!(list(&store).await.unwrap().len(), 1);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_added_admin_settles_who_the_first_admin_is() {
-    for place in places().await {
-        let store = place.open().await;
-        add(&store, &email("boss@example.com"), Role::Admin, NOW).await.unwrap();
-        let stranger = admit(&store, &arrival("stranger"), &rules(), NOW).await.unwrap();
-        assert_eq!(stranger.role, Role::Member);
-        let boss = admit(&store, &arrival("boss"), &rules(), NOW).await.unwrap();
-        assert_eq!((boss.role, boss.how), (Role::Admin, How::Invited));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_invited_member_who_comes_first_stays_member_and_settles_it() {
-    for place in places().await {
-        let store = place.open().await;
-        add(&store, &email("ann@example.com"), Role::Viewer, NOW).await.unwrap();
-        assert!(first_admin_open(&store, &rules()).await.unwrap());
-        assert_eq!(
-            admit(&store, &arrival("ann"), &rules(), NOW).await.unwrap().role,
-            Role::Viewer
-        );
-        assert_eq!(
-            admit(&store, &arrival("eve"), &rules(), NOW).await.unwrap().role,
-            Role::Member
-        );
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn initial_admins_are_admins_and_then_no_stranger_is() {
-    for place in places().await {
-        let store = place.open().await;
-        let mut rules = rules();
-        rules.initial_admins = vec![email("Boss@Example.com")];
-        assert!(!first_admin_open(&store, &rules).await.unwrap());
-        let stranger = admit(&store, &arrival("stranger"), &rules, NOW).await.unwrap();
-        assert_eq!(stranger.role, Role::Member);
-        let mut unverified = arrival("liar");
-        unverified.email = ClaimedEmail::Unverified(email("boss@example.com"));
-        assert!(matches!(
-            refused(&store, &unverified, &rules).await,
-            Refused::EmailUnverified
-        ));
-        // They count as added.
-        rules.provisioning = false;
-        let boss = admit(&store, &arrival("boss"), &rules, NOW).await.unwrap();
-        assert_eq!((boss.role, boss.how), (Role::Admin, How::InitialAdmin));
-        // The setting taken away does not make the next stranger the first.
-        let next = admit(&store, &arrival("next"), &self::rules(), NOW).await.unwrap();
-        assert_eq!(next.role, Role::Member);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_provisioning_only_the_added_get_in_by_verified_address() {
-    for place in places().await {
-        let store = place.open().await;
-        let mut rules = rules();
-        rules.provisioning = false;
-        assert!(matches!(
-            refused(&store, &arrival("ann"), &rules).await,
-            Refused::NotInvited
-        ));
-        add(&store, &email("Ann@example.COM"), Role::Member, NOW).await.unwrap();
-        let mut ann = arrival("ann");
-        ann.email = ClaimedEmail::Unverified(email("ann@example.com"));
-        assert!(matches!(refused(&store, &ann, &rules).await, Refused::EmailUnverified));
-        let admitted = admit(&store, &arrival("ann"), &rules, NOW).await.unwrap();
-        assert_eq!(admitted.how, How::Invited);
-        // The invitation is spent: another identity with the same address is not the same person.
-        let mut other = arrival("other");
-        other.email = ClaimedEmail::Verified(email("ann@example.com"));
-        assert!(matches!(refused(&store, &other, &rules).await, Refused::EmailTaken));
-        assert_eq!(
-            admit(&store, &arrival("ann"), &rules, NOW).await.unwrap().how,
-            How::Known
-        );
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_address_never_finds_an_existing_account() {
-    for place in places().await {
-        let store = place.open().await;
-        admit(&store, &arrival("ann"), &rules(), NOW).await.unwrap();
-        for (issuer, subject) in [(ISSUER, "evil"), ("https://other.example", "ann"), ("ldap", "ann")] {
-            let mut evil = arrival(subject);
-            evil.issuer = issuer.to_owned();
-            evil.email = ClaimedEmail::Verified(email("ANN@EXAMPLE.com"));
-            assert!(
-                matches!(refused(&store, &evil, &rules()).await, Refused::EmailTaken),
-                "{issuer} {subject}"
-            );
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_unusable_address_makes_no_account() {
-    for place in places().await {
-        let store = place.open().await;
-        let mut ann = arrival("ann");
-        ann.email = ClaimedEmail::Missing;
-        assert!(matches!(refused(&store, &ann, &rules()).await, Refused::EmailMissing));
-        ann.email = ClaimedEmail::Malformed;
-        assert!(matches!(refused(&store, &ann, &rules()).await, Refused::EmailMalformed));
-        ann.email = ClaimedEmail::Unverified(email("ann@example.com"));
-        assert!(matches!(
-            refused(&store, &ann, &rules()).await,
-            Refused::EmailUnverified
-        ));
-        let mut rules = rules();
-        rules.email_needed = false;
-        ann.email = ClaimedEmail::Missing;
-        ann.username = None;
-        let admitted = admit(&store, &ann, &rules, NOW).await.unwrap();
-        let user = user_of(&store, &admitted).await;
-        assert_eq!(user.email, None);
-        assert!(user.username.unwrap().starts_with("user-"));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn where_people_need_no_address_none_is_looked_at() {
-    for place in places().await {
-        let store = place.open().await;
-        let mut rules = rules();
-        rules.email_needed = false;
-        add(&store, &email("boss@example.com"), Role::Admin, NOW).await.unwrap();
-        let admitted = admit(&store, &arrival("boss"), &rules, NOW).await.unwrap();
-        assert_eq!((admitted.how, admitted.role), (How::Provisioned, Role::Member));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_known_identity_signs_in_whatever_its_address_says() {
-    for place in places().await {
-        let store = place.open().await;
-        let ann = admit(&store, &arrival("ann"), &rules(), NOW).await.unwrap();
-        admit(&store, &arrival("bob"), &rules(), NOW).await.unwrap();
-        add(&store, &email("boss@example.com"), Role::Admin, NOW).await.unwrap();
-        for claimed in [
-            ClaimedEmail::Missing,
-            ClaimedEmail::Malformed,
-            ClaimedEmail::Unverified(email("new@example.com")),
-            ClaimedEmail::Verified(email("bob@example.com")),
-            // An invitation is not accepted by it.
-            ClaimedEmail::Verified(email("boss@example.com")),
-        ] {
-            let mut again = arrival("ann");
-            again.email = claimed;
-            let admitted = admit(&store, &again, &rules(), NOW).await.unwrap();
-            assert_eq!((&admitted.user, admitted.how), (&ann.user, How::Known));
-            let user = user_of(&store, &admitted).await;
-            assert_eq!(user.email.as_deref(), Some("ann@example.com"));
-        }
-        let mut again = arrival("ann");
-        again.email = ClaimedEmail::Verified(email("ann.new@example.com"));
-        let admitted = admit(&store, &again, &rules(), NOW.plus(5)).await.unwrap();
-        let user = user_of(&store, &admitted).await;
-        assert_eq!(user.email.as_deref(), Some("ann.new@example.com"));
-        assert_eq!((user.role, user.last_sign_in), (Role::Admin, Some(NOW.plus(5))));
-        assert_eq!(find(&store, "boss@example.com").await.unwrap().status, Status::Invited);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn allowed_domains_hold_at_every_sign_in_and_fail_closed() {
-    for place in places().await {
-        let store = place.open().await;
-        admit(&store, &arrival("ann"), &rules(), NOW).await.unwrap();
-        let mut rules = rules();
-        rules.allowed_domains = Some(vec!["corp.example".to_owned()]);
-        // Known, and out all the same.
-        assert!(matches!(
-            refused(&store, &arrival("ann"), &rules).await,
-            Refused::DomainNotAllowed
-        ));
-        for (n, (address, allowed)) in [
-            ("x@corp.example", true),
-            ("X@CORP.Example", true),
-            ("x@sub.corp.example", false),
-            ("x@corp.example.evil.example", false),
-            ("x@evilcorp.example", false),
-            ("corp.example@evil.example", false),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let mut someone = arrival(&format!("s{n}"));
-            someone.email = ClaimedEmail::Verified(email(address));
-            let outcome = admit(&store, &someone, &rules, NOW).await;
-            assert_eq!(
-                matches!(outcome, Ok(_) | Err(Refused::EmailTaken)),
-                allowed,
-                "{address}: {outcome:?}"
-            );
-        }
-        for (claimed, known) in [(ClaimedEmail::Missing, true), (ClaimedEmail::Missing, false)] {
-            let mut someone = arrival(if known { "s0" } else { "nobody" });
-            someone.email = claimed;
-            assert!(matches!(refused(&store, &someone, &rules).await, Refused::EmailMissing));
-        }
-        let mut someone = arrival("s0");
-        someone.email = ClaimedEmail::Unverified(email("x@corp.example"));
-        assert!(matches!(
-            refused(&store, &someone, &rules).await,
-            Refused::EmailUnverified
-        ));
-        rules.allowed_domains = Some(Vec::new());
-        assert!(matches!(
-            refused(&store, &arrival("ann"), &rules).await,
-            Refused::DomainNotAllowed
-        ));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn at_google_the_hosted_domain_counts_besides_the_address() {
-    for place in places().await {
-        let store = place.open().await;
-        let mut rules = rules();
-        rules.allowed_domains = Some(vec!["example.com".to_owned()]);
-        let mut ann = arrival("ann");
-        ann.issuer = "https://accounts.google.com".to_owned();
-        for hosted in [None, Some(""), Some("gmail.com"), Some("example.com.evil")] {
-            ann.hosted_domain = hosted.map(str::to_owned);
-            assert!(matches!(
-                refused(&store, &ann, &rules).await,
-                Refused::HostedDomainNotAllowed
-            ));
-        }
-        ann.hosted_domain = Some("Example.com".to_owned());
-        admit(&store, &ann, &rules, NOW).await.unwrap();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn allowed_groups_hold_at_every_sign_in_and_fail_closed() {
-    for place in places().await {
-        let store = place.open().await;
-        admit(&store, &arrival("ann"), &rules(), NOW).await.unwrap();
-        let mut rules = rules();
-        rules.allowed_groups = Some(vec!["staff".to_owned(), "a/b".to_owned()]);
-        let with = |groups: &[&str]| {
-            let mut ann = arrival("ann");
-            ann.groups = Ok(groups.iter().map(|group| (*group).to_owned()).collect());
-            ann
-        };
-        for groups in [&["x", "staff"][..], &["/staff"], &["/a/b"], &["a/b"]] {
-            admit(&store, &with(groups), &rules, NOW).await.unwrap();
-        }
-        for groups in [
-            &[][..],
-            &[""],
-            &["Staff"],
-            &["staff "],
-            &["//staff"],
-            &["staff/"],
-            &["b"],
-            &["staff,x"],
-        ] {
-            let why = refused(&store, &with(groups), &rules).await;
-            assert!(matches!(why, Refused::GroupNotAllowed), "{groups:?}");
-        }
-        for why in [GroupsUnreadable::Overage, GroupsUnreadable::WrongType] {
-            let mut ann = arrival("ann");
-            ann.groups = Err(why.clone());
-            assert!(matches!(refused(&store, &ann, &rules).await, Refused::GroupsUnreadable(said) if said == why));
-            // Nobody needs groups where no rule does.
-            admit(&store, &ann, &self::rules(), NOW).await.unwrap();
-        }
-        // Both set: both must hold.
-        rules.allowed_domains = Some(vec!["corp.example".to_owned()]);
-        assert!(matches!(
-            refused(&store, &with(&["staff"]), &rules).await,
-            Refused::DomainNotAllowed
-        ));
     }
 }
 
@@ -460,27 +143,6 @@ async fn the_deactivated_stay_out_and_the_removed_begin_anew() {
             refused(&store, &arrival("new"), &rules()).await,
             Refused::Deactivated
         ));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_id_that_no_provider_gives_is_refused() {
-    for place in places().await {
-        let store = place.open().await;
-        for subject in ["", "a\0b", "a\nb", &"x".repeat(513)] {
-            let mut odd = arrival("x");
-            odd.subject = subject.to_owned();
-            assert!(matches!(
-                refused(&store, &odd, &rules()).await,
-                Refused::SubjectUnusable
-            ));
-        }
-        // Compared byte for byte.
-        let ann = admit(&store, &arrival("ann"), &rules(), NOW).await.unwrap();
-        let mut other = arrival("Ann");
-        other.email = ClaimedEmail::Verified(email("other@example.com"));
-        let other = admit(&store, &other, &rules(), NOW).await.unwrap();
-        assert_ne!(ann.user, other.user);
     }
 }
 
@@ -550,32 +212,6 @@ async fn names_follow_the_claims_only_where_they_are_told_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_active_admin_cannot_be_lost() {
-    for place in places().await {
-        let store = place.open().await;
-        admit(&store, &arrival("ann"), &rules(), NOW).await.unwrap();
-        let ann = "ann@example.com";
-        let last = |outcome: Result<User, ChangeError>| matches!(outcome, Err(ChangeError::LastAdmin(_)));
-        assert!(last(set_role(&store, ann, Role::Member, NOW).await));
-        assert!(last(deactivate(&store, ann, NOW).await));
-        assert!(last(remove(&store, ann, NOW).await));
-        set_role(&store, ann, Role::Admin, NOW).await.unwrap();
-        // A deactivated admin is none.
-        add(&store, &email("bob@example.com"), Role::Admin, NOW).await.unwrap();
-        deactivate(&store, "bob@example.com", NOW).await.unwrap();
-        assert!(last(remove(&store, ann, NOW).await));
-        activate(&store, "bob@example.com", NOW).await.unwrap();
-        // Nor is one who has never signed in: they cannot help an instance that has locked itself out.
-        assert!(last(set_role(&store, ann, Role::Member, NOW).await));
-        assert!(last(deactivate(&store, ann, NOW).await));
-        assert!(last(remove(&store, ann, NOW).await));
-        admit(&store, &arrival("bob"), &rules(), NOW).await.unwrap();
-        remove(&store, ann, NOW).await.unwrap();
-        assert!(last(set_role(&store, "bob@example.com", Role::Viewer, NOW).await));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn an_admin_with_no_identity_is_no_reason_to_let_the_last_one_go() {
     for place in places().await {
         let store = place.open().await;
@@ -592,45 +228,6 @@ async fn an_admin_with_no_identity_is_no_reason_to_let_the_last_one_go() {
             Err(ChangeError::LastAdmin(_))
         ));
         assert!(one_admin_only(&store).await.unwrap());
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_many_admins_who_drop_each_other_at_once_one_stays() {
-    for place in places().await {
-        let stores = Arc::new([place.open().await, place.open().await]);
-        for n in 0..12 {
-            add(&stores[0], &email(&format!("a{n}@example.com")), Role::Admin, NOW)
-                .await
-                .unwrap();
-        }
-        let tasks: Vec<_> = (0..12)
-            .map(|n| {
-                let stores = Arc::clone(&stores);
-                tokio::spawn(async move {
-                    let (store, who) = (&stores[n % 2], format!("a{n}@example.com"));
-                    match n % 3 {
-                        0 => set_role(store, &who, Role::Member, NOW).await,
-                        1 => deactivate(store, &who, NOW).await,
-                        _ => remove(store, &who, NOW).await,
-                    }
-                })
-            })
-            .collect();
-        let mut kept = 0;
-        for task in tasks {
-            match task.await.unwrap() {
-                Ok(_) => {}
-                Err(ChangeError::LastAdmin(_)) => kept += 1,
-                Err(other) => panic!("{other}"),
-            }
-        }
-        assert_eq!(kept, 1);
-        let left = list(&stores[1]).await.unwrap();
-        let admins = left
-            .iter()
-            .filter(|user| user.role == Role::Admin && user.status != Status::Deactivated);
-        assert_eq!(admins.count(), 1);
     }
 }
 
