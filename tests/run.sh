@@ -124,8 +124,10 @@ start_postgres
 [ -x /usr/sbin/slapd ] || die "slapd can't be had"
 export VESTIBULE_TEST_SLAPD=/usr/sbin/slapd
 cargo test --locked
-# Every way to be turned away, and to get in, once more on the other database.
-VESTIBULE_TEST_LIES_ON=postgres cargo test --locked --test lying_provider
+# Every way to be turned away, and to get in, and all that the console does, once more on the other database. What else keeps
+# anything is tested on both at once.
+VESTIBULE_TEST_ON=postgres cargo test --locked --test lying_provider
+VESTIBULE_TEST_ON=postgres cargo test --locked --test wire console
 
 say "end to end"
 # The program that the tests were run with: building it apart would compile every crate anew, with other features.

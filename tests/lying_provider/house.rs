@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 use vestibule::cli::serve::Instance;
 use vestibule::clock::UnixTime;
 use vestibule::config::{
-    AuthMethod, ClientAuth, Database, EmailVerified, EntryRules, ForwardingHeader, LogFormat, Oidc, Postgres,
-    PostgresTls, ProviderProxy, PublicPaths, PublicUrl, SecretKeys, Settings, Streams, Upstream, UpstreamScheme,
+    AuthMethod, ClientAuth, Database, EmailVerified, EntryRules, ForwardingHeader, LogFormat, Oidc, ProviderProxy,
+    PublicPaths, PublicUrl, SecretKeys, Settings, Streams, Upstream, UpstreamScheme,
 };
 use vestibule::person::Role;
 use vestibule::seal::SecretKey;
@@ -51,7 +51,7 @@ impl House {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port().await;
         let mut wanted = plain_settings(&provider.issuer, app, port, folder.path());
-        if let Some(server) = on_postgres().await {
+        if let Some(server) = database::on_postgres().await {
             wanted.database = server;
         }
         settings(&mut wanted);
@@ -140,28 +140,6 @@ impl House {
     pub fn session_cookie(&self) -> String {
         format!("vestibule-{}", self.address.port())
     }
-}
-
-/// A schema of its own, where `VESTIBULE_TEST_LIES_ON=postgres` says that all of this happens there; tests/run.sh runs it on
-/// both.
-async fn on_postgres() -> Option<Database> {
-    #[expect(clippy::disallowed_methods, reason = "the gateway's settings are not concerned")]
-    let wanted = std::env::var("VESTIBULE_TEST_LIES_ON").is_ok_and(|on| on == "postgres");
-    if !wanted {
-        return None;
-    }
-    let url = database::schema()
-        .await
-        .expect("VESTIBULE_TEST_POSTGRES names no server");
-    Some(Database::Postgres(Postgres {
-        url: url.into(),
-        place: "test".to_owned(),
-        host: None,
-        tls: PostgresTls::Prefer,
-        ca_files: vec![],
-        pool: 2,
-        timeout: Duration::from_secs(4),
-    }))
 }
 
 pub fn oidc(settings: &mut Settings) -> &mut Oidc {

@@ -150,10 +150,8 @@ fn end_all_sessions(wire: &Wire) {
 }
 
 /// Ends all sessions of Ada, whose is the cookie that every test has.
-pub async fn end_adas_sessions(database: std::path::PathBuf) {
-    let store = vestibule::store::Store::open(&vestibule::config::Database::Sqlite(database))
-        .await
-        .unwrap();
+pub async fn end_adas_sessions(database: vestibule::config::Database) {
+    let store = vestibule::store::Store::open(&database).await.unwrap();
     vestibule::directory::end_sessions(
         &store,
         &vestibule::directory::Actor::shell(),

@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 
 use vestibule::clock::UnixTime;
-use vestibule::config::Database;
 use vestibule::directory::{self, Actor, Arrival, AuditQuery, ClaimedEmail, Invitation, PeopleQuery, Refused};
 use vestibule::identity;
 use vestibule::person::{EmailAddress, Role};
@@ -27,7 +26,7 @@ struct House {
 impl House {
     fn start() -> Self {
         let wire = Wire::start();
-        let store = wire.run(Store::open(&Database::Sqlite(wire.database()))).unwrap();
+        let store = wire.run(Store::open(&wire.database())).unwrap();
         for email in [
             "bob@example.com",
             "vic@example.com",

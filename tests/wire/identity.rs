@@ -344,9 +344,7 @@ fn a_session_that_ended_is_nobodys() {
     assert_eq!(wire.signed_in("GET /x", &[]).status, 200);
     wire.app.forget();
     wire.run(async {
-        let store = vestibule::store::Store::open(&vestibule::config::Database::Sqlite(wire.database()))
-            .await
-            .unwrap();
+        let store = vestibule::store::Store::open(&wire.database()).await.unwrap();
         let user = vestibule::directory::list(&store).await.unwrap().remove(0);
         vestibule::directory::end_sessions(
             &store,

@@ -1,6 +1,9 @@
 //! What must hold on the wire: raw bytes on a real socket, an app that writes down every byte it sees. An attack test
 //! passes only if the app saw nothing of it.
 
+#[path = "../support/database.rs"]
+mod database;
+
 mod answers;
 mod bodies;
 mod console;

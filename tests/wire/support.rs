@@ -19,6 +19,8 @@ use vestibule::session::NewSession;
 use vestibule::store::Store;
 use vestibule::telemetry::Telemetry;
 
+use crate::database;
+
 /// A request as the app saw it.
 #[derive(Clone, Debug)]
 pub struct Seen {
@@ -285,7 +287,7 @@ pub struct Wire {
     pub instance: Instance,
     settings: Settings,
     runtime: tokio::runtime::Runtime,
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 impl Wire {
@@ -296,13 +298,16 @@ impl Wire {
     pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let app = App::start();
         let folder = tempfile::tempdir().unwrap();
-        let mut settings = settings(app.address, &folder);
-        change(&mut settings);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
+        let mut settings = settings(app.address, &folder);
+        if let Some(server) = runtime.block_on(database::on_postgres()) {
+            settings.database = server;
+        }
+        change(&mut settings);
         let now = UnixTime::now();
         let instance = runtime
             .block_on(Instance::start(&settings, Arc::new(Telemetry::new(None)), now))
@@ -316,7 +321,7 @@ impl Wire {
             instance,
             settings,
             runtime,
-            folder,
+            _folder: folder,
         }
     }
 
@@ -338,8 +343,8 @@ impl Wire {
         i64::try_from(self.settings.session_length.as_secs()).unwrap()
     }
 
-    pub fn database(&self) -> std::path::PathBuf {
-        self.folder.path().join("test.db")
+    pub fn database(&self) -> Database {
+        self.settings.database.clone()
     }
 
     pub fn connect(&self) -> Client {
