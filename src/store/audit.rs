@@ -166,7 +166,7 @@ impl Store {
     }
 }
 
-const COLUMNS: &str = "SELECT id, at, event, actor_kind, actor_id, actor_name, address, target_kind, target_id, \
+const SELECT: &str = "SELECT id, at, event, actor_kind, actor_id, actor_name, address, target_kind, target_id, \
                        target_name, before, after, detail, request_id FROM audit WHERE ";
 
 impl Reading {
@@ -198,13 +198,13 @@ fn ask<'a>(search: &AuditSearch<'a>) -> Question<'a> {
             ("actor_id = ", "SELECT * FROM ("),
             ("target_id = ", ") AS done UNION SELECT * FROM ("),
         ] {
-            question.say(before).say(COLUMNS).say(column).value(id);
+            question.say(before).say(SELECT).say(column).value(id);
             narrow(&mut question, search);
             question.say(order).value(search.limit);
         }
         question.say(") AS suffered");
     } else {
-        question.say(COLUMNS).say("1 = 1");
+        question.say(SELECT).say("1 = 1");
         narrow(&mut question, search);
     }
     question.say(order).value(search.limit);

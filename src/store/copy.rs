@@ -63,15 +63,10 @@ impl Store {
         let mut copied = Vec::with_capacity(tables.len());
         for table in &tables {
             let mut digests = Vec::new();
-            let mut after = None;
-            loop {
-                let piece = table.read(&mut from, after.as_ref()).await?;
+            let mut walk = table.walk();
+            while let Some(piece) = walk.next(&mut from).await? {
                 table.write(&mut to, &piece).await?;
                 digests.extend(piece.iter().map(|row| digest(row)));
-                match piece.last() {
-                    Some(last) if piece.len() == PIECE => after = Some(last.clone()),
-                    _ => break,
-                }
             }
             copied.push(CopiedTable {
                 name: table.name.clone(),
@@ -182,7 +177,34 @@ struct Table {
     key: Vec<usize>,
 }
 
+/// All rows of a table by its primary key, a piece after the other.
+struct Walk<'a> {
+    table: &'a Table,
+    after: Option<Vec<Cell>>,
+    over: bool,
+}
+
+impl Walk<'_> {
+    async fn next(&mut self, link: &mut Link) -> Result<Option<Vec<Vec<Cell>>>, StoreError> {
+        if self.over {
+            return Ok(None);
+        }
+        let piece = self.table.read(link, self.after.as_ref()).await?;
+        self.over = piece.len() < PIECE;
+        self.after = piece.last().cloned();
+        Ok(Some(piece))
+    }
+}
+
 impl Table {
+    fn walk(&self) -> Walk<'_> {
+        Walk {
+            table: self,
+            after: None,
+            over: false,
+        }
+    }
+
     /// The rows that come after this one by the primary key, a piece of them.
     async fn read(&self, link: &mut Link, after: Option<&Vec<Cell>>) -> Result<Vec<Vec<Cell>>, StoreError> {
         let columns = self.names(0..self.columns.len());
@@ -231,15 +253,11 @@ impl Table {
 
     async fn digests(&self, link: &mut Link) -> Result<Vec<[u8; 32]>, StoreError> {
         let mut digests = Vec::new();
-        let mut after = None;
-        loop {
-            let piece = self.read(link, after.as_ref()).await?;
+        let mut walk = self.walk();
+        while let Some(piece) = walk.next(link).await? {
             digests.extend(piece.iter().map(|row| digest(row)));
-            match piece.last() {
-                Some(last) if piece.len() == PIECE => after = Some(last.clone()),
-                _ => return Ok(digests),
-            }
         }
+        Ok(digests)
     }
 
     fn cells(&self, row: &Row) -> Result<Vec<Cell>, StoreError> {

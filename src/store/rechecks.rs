@@ -18,6 +18,17 @@ pub(crate) struct RecheckRow {
     pub(crate) groups_truncated: bool,
 }
 
+macro_rules! columns {
+    () => {
+        "sid, user_id, subject, created, vouched, provider_groups, groups_truncated"
+    };
+}
+macro_rules! is_due {
+    () => {
+        "(recheck_at <= $3 OR recheck_at > $4 OR (recheck_at IS NULL AND created <= $5))"
+    };
+}
+
 impl RecheckRow {
     fn read(row: &Row) -> Result<Self, StoreError> {
         let created = row.get("created")?;
@@ -41,8 +52,11 @@ impl Reading {
         before: UnixTime,
         now: UnixTime,
     ) -> Result<Vec<RecheckRow>, StoreError> {
-        let sql = "SELECT sid, user_id, subject, created, vouched, provider_groups, groups_truncated FROM sessions \
-                   WHERE method = $1 AND COALESCE(vouched, created) <= $2 AND expires > $3";
+        let sql = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM sessions WHERE method = $1 AND COALESCE(vouched, created) <= $2 AND expires > $3"
+        );
         let rows = self
             .link
             .rows(sql, &[method.into(), before.0.into(), now.0.into()])
@@ -63,12 +77,14 @@ impl Writing {
         now: UnixTime,
     ) -> Result<Vec<RecheckRow>, StoreError> {
         // The condition stands twice: PostgreSQL looks at a row again that another replica has taken meanwhile.
-        let sql = "UPDATE sessions SET recheck_at = $2 WHERE method = $1 \
-                   AND (recheck_at <= $3 OR recheck_at > $4 OR (recheck_at IS NULL AND created <= $5)) AND sid IN ( \
-                   SELECT sid FROM sessions WHERE method = $1 AND expires > $3 \
-                   AND (recheck_at <= $3 OR recheck_at > $4 OR (recheck_at IS NULL AND created <= $5)) \
-                   ORDER BY COALESCE(recheck_at, created) LIMIT $6) \
-                   RETURNING sid, user_id, subject, created, vouched, provider_groups, groups_truncated";
+        let sql = concat!(
+            "UPDATE sessions SET recheck_at = $2 WHERE method = $1 AND ",
+            is_due!(),
+            " AND sid IN (SELECT sid FROM sessions WHERE method = $1 AND expires > $3 AND ",
+            is_due!(),
+            " ORDER BY COALESCE(recheck_at, created) LIMIT $6) RETURNING ",
+            columns!()
+        );
         let values = [
             method.into(),
             lease.0.into(),
