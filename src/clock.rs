@@ -16,6 +16,12 @@ impl UnixTime {
         Self(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
     }
 
+    /// As RFC 3339 writes it, in UTC; the bare number for one that is in no calendar.
+    #[must_use]
+    pub fn rfc3339(self) -> String {
+        jiff::Timestamp::from_second(self.0).map_or_else(|_| self.0.to_string(), |time| time.to_string())
+    }
+
     /// This time and `seconds` more (or fewer, if negative); never overflows.
     #[must_use]
     pub const fn plus(self, seconds: i64) -> Self {

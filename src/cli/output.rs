@@ -76,14 +76,6 @@ pub(super) fn visible(text: &str) -> String {
     seen
 }
 
-/// A cell of CSV (RFC 4180). A spreadsheet takes some beginnings for a formula, and a name may be anybody's: an apostrophe
-/// before them makes it text.
-pub(super) fn csv_cell(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
-    let guard = if formula { "'" } else { "" };
-    format!("\"{guard}{}\"", text.replace('"', "\"\""))
-}
-
 /// A time as somebody types it: RFC 3339, or a day, which begins at midnight UTC.
 pub(super) fn moment(text: &str) -> Result<UnixTime, String> {
     let wrong = || "it is no time; write 2026-01-31 or 2026-01-31T12:00:00Z".to_owned();
@@ -98,14 +90,14 @@ pub(super) fn moment(text: &str) -> Result<UnixTime, String> {
 
 /// A time as commands show it: RFC 3339, UTC.
 pub(super) fn time(at: UnixTime) -> Value {
-    jiff::Timestamp::from_second(at.0).map_or(Value::from(at.0), |time| Value::from(time.to_string()))
+    Value::from(at.rfc3339())
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::{csv_cell, moment, time, visible};
+    use super::{moment, time, visible};
     use crate::clock::UnixTime;
 
     #[test]
@@ -120,12 +112,6 @@ mod tests {
                 "{seen:?}"
             );
         }
-    }
-
-    #[test]
-    fn a_name_is_no_formula_in_a_spreadsheet_and_no_second_cell() {
-        assert_eq!(csv_cell("=HYPERLINK(\"x\")"), "\"'=HYPERLINK(\"\"x\"\")\"");
-        assert_eq!(csv_cell("a,b"), "\"a,b\"");
     }
 
     #[test]

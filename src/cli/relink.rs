@@ -1,5 +1,6 @@
 //! `vestibule users relink`: moving people to another issuer, or to another subject claim of the same.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -117,89 +118,7 @@ fn object(line: &RelinkLine) -> Value {
 }
 
 fn list_of(file: &Path) -> Result<Vec<(usize, String, String)>, CommandError> {
-    let said = |why: String| CommandError::Said(format!("{}: {why}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| said(error.to_string()))?;
-    let mut list = Vec::new();
-    for (at, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-        let number = at + 1;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let cells = cells(line).ok_or_else(|| said(format!("line {number}: a quotation mark is not closed")))?;
-        let [old, new] = cells.as_slice() else {
-            return Err(said(format!(
-                "line {number}: two columns are expected, {} are there",
-                cells.len()
-            )));
-        };
-        let heads = |cell: &str| ["old", "new", "subject", "email", "old_subject", "new_subject"].contains(&cell);
-        if number == 1 && heads(&old.to_ascii_lowercase()) && heads(&new.to_ascii_lowercase()) {
-            continue;
-        }
-        list.push((number, old.clone(), new.clone()));
-    }
-    if list.is_empty() {
-        return Err(said("there is no line in it".to_owned()));
-    }
-    Ok(list)
-}
-
-/// The cells of a line of CSV (RFC 4180, without line breaks inside); None if a quotation mark is not closed.
-fn cells(line: &str) -> Option<Vec<String>> {
-    let mut cells = Vec::new();
-    let (mut cell, mut quoted, mut was_quoted) = (String::new(), false, false);
-    let mut letters = line.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '"' if quoted && letters.peek() == Some(&'"') => {
-                letters.next();
-                cell.push('"');
-            }
-            '"' if quoted || cell.trim().is_empty() => {
-                quoted = !quoted;
-                if quoted {
-                    cell.clear();
-                    was_quoted = true;
-                }
-            }
-            ',' if !quoted => {
-                cells.push(finished(&cell, was_quoted));
-                cell.clear();
-                was_quoted = false;
-            }
-            // What stands behind a closed quotation is only space.
-            letter if was_quoted && !quoted && letter.is_whitespace() => {}
-            letter => cell.push(letter),
-        }
-    }
-    cells.push(finished(&cell, was_quoted));
-    (!quoted).then_some(cells)
-}
-
-fn finished(cell: &str, was_quoted: bool) -> String {
-    if was_quoted {
-        cell.to_owned()
-    } else {
-        cell.trim().to_owned()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::cells;
-
-    #[test]
-    fn a_line_of_csv_is_read_as_spreadsheets_write_it() {
-        for (line, expected) in [
-            ("a,b", vec!["a", "b"]),
-            (" a , b ", vec!["a", "b"]),
-            ("\"a,b\",\"say \"\"no\"\"\" ", vec!["a,b", "say \"no\""]),
-            ("a,", vec!["a", ""]),
-            ("a,b,c", vec!["a", "b", "c"]),
-            ("\" a \",b", vec![" a ", "b"]),
-        ] {
-            assert_eq!(cells(line).unwrap(), expected, "{line}");
-        }
-        assert_eq!(cells("\"a,b"), None);
-    }
+    let said = |why: &dyn Display| CommandError::Said(format!("{}: {why}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| said(&error))?;
+    directory::read_relink_list(&text).map_err(|error| said(&error))
 }

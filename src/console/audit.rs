@@ -6,7 +6,7 @@ use askama::Template;
 use bytes::Bytes;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Response, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::form::Form;
 use super::frame::Part;
@@ -161,12 +161,13 @@ fn query(asked: &Form, limit: usize) -> AuditQuery {
 pub(super) async fn file(console: &Console, visit: &Visit, csv: bool, now: UnixTime) -> Answer {
     let asked = Form::of_query(visit.query.as_deref());
     let actor = visit.actor();
-    let entries = read(console, &actor, &asked).await?;
-    let (kind, name, text) = if csv {
-        ("text/csv; charset=utf-8", "audit.csv", as_csv(&entries))
+    let (entries, cut) = read(console, &actor, &asked).await?;
+    let (kind, ending, text) = if csv {
+        ("text/csv; charset=utf-8", "csv", as_csv(&entries))
     } else {
-        ("application/x-ndjson", "audit.jsonl", as_json_lines(&entries))
+        ("application/x-ndjson", "jsonl", as_json_lines(&entries))
     };
+    let name = name_of(ending, cut);
     let chosen: Vec<String> = filters(&asked)
         .iter()
         .filter(|(_, value)| !value.is_empty())
@@ -186,7 +187,17 @@ pub(super) async fn file(console: &Console, visit: &Visit, csv: bool, now: UnixT
     Ok(response)
 }
 
-async fn read(console: &Console, actor: &Actor, asked: &Form) -> Result<Vec<AuditEntry>, ChangeError> {
+/// A file that does not hold all of them says so by its name.
+fn name_of(ending: &str, cut: bool) -> String {
+    if cut {
+        format!("audit-newest-{MOST}.{ending}")
+    } else {
+        format!("audit.{ending}")
+    }
+}
+
+/// The newest events of what is chosen, and whether there are more than a file takes.
+async fn read(console: &Console, actor: &Actor, asked: &Form) -> Result<(Vec<AuditEntry>, bool), ChangeError> {
     let mut entries = Vec::new();
     let mut query = query(asked, AT_ONCE);
     query.after = None;
@@ -195,82 +206,37 @@ async fn read(console: &Console, actor: &Actor, asked: &Form) -> Result<Vec<Audi
         entries.extend(page.rows);
         match page.next {
             Some(next) if entries.len() < MOST => query.after = Some(next),
-            _ => break,
+            next => {
+                let cut = next.is_some() || entries.len() > MOST;
+                entries.truncate(MOST);
+                return Ok((entries, cut));
+            }
         }
     }
-    entries.truncate(MOST);
-    Ok(entries)
 }
 
 fn as_json_lines(entries: &[AuditEntry]) -> String {
     let mut text = String::new();
     for entry in entries {
         // Writing to a String does not fail, and a JSON string has no line break in it.
-        let _ = writeln!(
-            text,
-            "{}",
-            json!({
-                "id": entry.id,
-                "at": moment::iso(entry.at),
-                "event": entry.event,
-                "actor_kind": entry.actor_kind,
-                "actor_id": entry.actor_id,
-                "actor_name": entry.actor_name,
-                "address": entry.address,
-                "target_kind": entry.target_kind,
-                "target_id": entry.target_id,
-                "target_name": entry.target_name,
-                "before": entry.before,
-                "after": entry.after,
-                "detail": entry.detail,
-                "request_id": entry.request_id,
-            })
-        );
+        let _ = writeln!(text, "{}", entry.object());
     }
     text
 }
 
-/// RFC 4180.
 fn as_csv(entries: &[AuditEntry]) -> String {
-    let mut text = String::from(
-        "id,at,event,actor_kind,actor_id,actor_name,address,target_kind,target_id,target_name,before,after,detail,\
-         request_id\r\n",
-    );
-    let json = |value: &Option<Value>| value.as_ref().map_or_else(String::new, Value::to_string);
+    let mut text = AuditEntry::csv_head() + "\r\n";
     for entry in entries {
-        let plain = |value: &Option<String>| value.clone().unwrap_or_default();
-        let cells = [
-            entry.id.to_string(),
-            moment::iso(entry.at),
-            entry.event.clone(),
-            entry.actor_kind.clone(),
-            plain(&entry.actor_id),
-            plain(&entry.actor_name),
-            plain(&entry.address),
-            plain(&entry.target_kind),
-            plain(&entry.target_id),
-            plain(&entry.target_name),
-            json(&entry.before),
-            json(&entry.after),
-            json(&entry.detail),
-            plain(&entry.request_id),
-        ];
-        let cells: Vec<String> = cells.iter().map(|cell| cell_of(cell)).collect();
-        text.push_str(&cells.join(","));
+        text.push_str(&entry.csv());
         text.push_str("\r\n");
     }
     text
 }
 
-/// A spreadsheet takes some beginnings for a formula, and a name may be anybody's: an apostrophe before them makes it text.
-fn cell_of(value: &str) -> String {
-    let formula = value.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
-    let guard = if formula { "'" } else { "" };
-    format!("\"{guard}{}\"", value.replace('"', "\"\""))
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn entry(name: &str) -> AuditEntry {
@@ -293,28 +259,12 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_no_formula_in_a_spreadsheet_and_no_second_cell() {
-        for (name, cell) in [
-            ("=HYPERLINK(\"x\")", "\"'=HYPERLINK(\"\"x\"\")\""),
-            ("+1", "\"'+1\""),
-            ("-1", "\"'-1\""),
-            ("@SUM(A1)", "\"'@SUM(A1)\""),
-            ("\t=1", "\"'\t=1\""),
-            ("a,\"b\"\r\nc", "\"a,\"\"b\"\"\r\nc\""),
-        ] {
-            let text = as_csv(&[entry(name)]);
-            assert!(text.contains(cell), "{text}");
-        }
-    }
-
-    #[test]
-    fn every_event_is_one_line_of_json() {
-        let text = as_json_lines(&[entry("a\n\"b\u{2028}"), entry("c")]);
-        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(lines.len(), 2);
-        assert_eq!(lines[0]["actor_name"], "a\n\"b\u{2028}");
-        assert_eq!(lines[0]["at"], "2023-11-14T22:13:20Z");
-        assert_eq!(lines[0]["after"]["role"], "admin");
+    fn a_file_has_a_line_for_every_event_and_says_when_there_are_more() {
+        let entries = [entry("a"), entry("b")];
+        assert_eq!(as_json_lines(&entries).lines().count(), 2);
+        assert_eq!(as_csv(&entries).matches("\r\n").count(), 3);
+        assert_eq!(name_of("csv", false), "audit.csv");
+        assert_eq!(name_of("csv", true), "audit-newest-10000.csv");
     }
 
     #[test]

@@ -10,18 +10,10 @@ pub(super) struct Moment(pub(super) UnixTime);
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = iso(self.0);
+        let time = self.0.rfc3339();
         let shown = time.get(..16).unwrap_or_default().replace('T', "\u{a0}");
         write!(f, "<time datetime=\"{time}\">{shown}</time>")
     }
-}
-
-/// RFC 3339, in UTC.
-pub(super) fn iso(at: UnixTime) -> String {
-    jiff::Timestamp::from_second(at.0).map_or_else(
-        |_| at.0.to_string(),
-        |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-    )
 }
 
 /// The moment that `text` (`2026-11-24` or `2026-11-24T18:00`) names, in UTC.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::access::Acting;
+use super::csv::Line;
 use super::invitations::{Invitation, MOST, has_expired};
 use super::people::plain;
 use super::rules::Action;
@@ -148,10 +149,12 @@ struct Row {
 fn read(text: &str) -> Vec<Row> {
     let mut rows = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        let cells = cells(line);
-        let first = cells.first().map_or("", String::as_str);
+        // Tabs divide, too, as spreadsheets paste them.
+        let Line { cells, .. } = Line::read(line, |letter| matches!(letter, ',' | '\t'));
+        let cells: Vec<&str> = cells.iter().map(|cell| cell.trim()).collect();
+        let first = cells.first().copied().unwrap_or_default();
         let is_head = index == 0 && ["email", "e-mail", "address"].contains(&first.to_ascii_lowercase().as_str());
-        if is_head || cells.iter().all(String::is_empty) {
+        if is_head || cells.iter().all(|cell| cell.is_empty()) {
             continue;
         }
         let row = |email: &str, role: &str, teams: Vec<String>| Row {
@@ -160,14 +163,14 @@ fn read(text: &str) -> Vec<Row> {
             role: role.to_owned(),
             teams,
         };
-        let role = cells.get(1).map_or("", String::as_str);
+        let role = cells.get(1).copied().unwrap_or_default();
         // Addresses with commas between them, as mail programs write them.
         if role.contains('@') {
             let addresses = cells.iter().filter(|cell| !cell.is_empty());
             rows.extend(addresses.map(|address| row(address, "", Vec::new())));
             continue;
         }
-        let teams = cells.get(2).map_or("", String::as_str).split(';').map(str::trim);
+        let teams = cells.get(2).copied().unwrap_or_default().split(';').map(str::trim);
         let teams = teams.filter(|team| !team.is_empty()).map(str::to_owned).collect();
         rows.push(row(first, role, teams));
     }
@@ -178,31 +181,6 @@ fn read(text: &str) -> Vec<Row> {
 fn bare(address: &str) -> &str {
     let inside = address.strip_suffix('>').and_then(|rest| rest.rsplit_once('<'));
     inside.map_or(address, |(_, inside)| inside).trim()
-}
-
-/// The cells of a line (RFC 4180), without white space around them; tabs divide, too, as spreadsheets paste them.
-fn cells(line: &str) -> Vec<String> {
-    let mut cells = vec![String::new()];
-    let mut quoted = false;
-    let mut letters = line.chars().peekable();
-    while let Some(letter) = letters.next() {
-        // There is always a last one.
-        let Some(cell) = cells.last_mut() else { break };
-        match letter {
-            '"' if quoted && letters.peek() == Some(&'"') => {
-                letters.next();
-                cell.push('"');
-            }
-            '"' if quoted => quoted = false,
-            '"' if cell.trim().is_empty() => {
-                quoted = true;
-                cell.clear();
-            }
-            ',' | '\t' if !quoted => cells.push(String::new()),
-            letter => cell.push(letter),
-        }
-    }
-    cells.into_iter().map(|cell| cell.trim().to_owned()).collect()
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ mod admit;
 mod again;
 mod arrivals;
 mod audit;
+mod audit_file;
+mod csv;
 mod groups;
 mod guesses;
 mod invitation_list;
@@ -17,6 +19,7 @@ mod names;
 mod pages;
 mod people;
 mod relink;
+mod relink_list;
 mod restore;
 pub mod rules;
 mod teams;
@@ -37,6 +40,7 @@ pub use self::people::{
     link, list, one_admin_only, people, person, remove, set_role, unlink,
 };
 pub use self::relink::{RelinkBy, RelinkFate, RelinkLine, forget_relinks, relink};
+pub use self::relink_list::{RelinkListError, read_relink_list};
 pub use self::restore::{Link, no_restore_link, opens, restore, restore_link};
 pub use self::rules::{Action, Relation, may};
 pub use self::teams::{
