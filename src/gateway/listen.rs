@@ -6,12 +6,12 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::Either;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -325,20 +325,23 @@ async fn serve(stream: StdStream, thread: &Arc<Thread>, keepalive: Duration, gue
         None => {
             let near = address.ip().to_canonical().is_loopback() || thread.shared.forwarding.peer(address).trusted;
             if near && begins_as_http2(&stream, keepalive).await? {
-                // Boxed: it is larger than what most connections need.
-                Box::pin(serve_http2(stream, address, thread, keepalive, guest)).await;
+                serve_http2(stream, address, thread, keepalive, guest).await;
             } else {
                 serve_http(stream, address, thread, keepalive, guest).await;
             }
         }
         Some(certificate) => {
             // Boxed: of a connection's memory, the handshake's is needed for a moment only.
-            if let Some(stream) = Box::pin(certificate.accept(stream)).await {
-                if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                    Box::pin(serve_http2(stream, address, thread, keepalive, guest)).await;
+            let served = Box::pin(async move {
+                let stream = certificate.accept(stream).await?;
+                Some(if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                    Either::Left(serve_http2(stream, address, thread, keepalive, guest))
                 } else {
-                    serve_http(stream, address, thread, keepalive, guest).await;
-                }
+                    Either::Right(serve_http(stream, address, thread, keepalive, guest))
+                })
+            });
+            if let Some(served) = served.await {
+                served.await;
             }
         }
     }
@@ -356,18 +359,24 @@ async fn begins_as_http2(stream: &TcpStream, keepalive: Duration) -> io::Result<
 }
 
 /// Serves HTTP/2. One connection is one thread: its streams share it.
-async fn serve_http2<S>(stream: S, address: SocketAddr, thread: &Arc<Thread>, keepalive: Duration, guest: Guest)
+fn serve_http2<S>(
+    stream: S,
+    address: SocketAddr,
+    thread: &Arc<Thread>,
+    keepalive: Duration,
+    guest: Guest,
+) -> impl Future<Output = ()> + use<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let phase = Arc::new(Phase::of_http2());
     let watch = Arc::new(Watch::default());
-    let _watching = thread.watchman.watch(&watch);
+    let watching = thread.watchman.watch(&watch);
     let peer = thread.shared.forwarding.peer(address);
     let connection = ClientConnection::new(peer, Arc::clone(&phase), Arc::clone(&watch), guest);
     let stream = TimedStream::of_http2(stream, phase, keepalive, Arc::clone(&watch));
-    let for_streams = Arc::clone(thread);
-    let service = service_fn(move |request| handle(request, Arc::clone(&connection), Arc::clone(&for_streams)));
+    let thread = Arc::clone(thread);
+    let service = service_fn(move |request| handle(request, Arc::clone(&connection), Arc::clone(&thread)));
     let served = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(MOST_STREAMS)
@@ -381,16 +390,21 @@ where
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20))
         .serve_connection(TokioIo::new(stream), service);
-    drive!(served, watch);
+    drive!(served, watch, watching)
 }
 
 /// Drives a connection until it ends or is told to. A macro, since hyper's connections share no trait.
+///
+/// The connection has a box of its own, and what sets it up is no future: one keeps room for each place that a value has been
+/// in, for as long as the connection lives, and for the largest kind of connection there is.
 macro_rules! drive {
-    ($connection:expr, $watch:expr) => {{
-        let mut connection = pin!($connection);
+    ($connection:expr, $watch:expr, $watching:expr) => {{
+        let (mut connection, watch, watching) = (Box::pin($connection), $watch, $watching);
         let mut draining = false;
-        poll_fn(|cx| {
-            match $watch.poll(cx) {
+        poll_fn(move |cx| {
+            // On the list for as long as this lives.
+            let _ = &watching;
+            match watch.poll(cx) {
                 Some(Order::Cut) => return Poll::Ready(()),
                 Some(Order::Drain) if !draining => {
                     draining = true;
@@ -404,22 +418,28 @@ macro_rules! drive {
                 }
             })
         })
-        .await;
     }};
 }
 use drive;
 
-async fn serve_http<S>(stream: S, address: SocketAddr, thread: &Arc<Thread>, keepalive: Duration, guest: Guest)
+fn serve_http<S>(
+    stream: S,
+    address: SocketAddr,
+    thread: &Arc<Thread>,
+    keepalive: Duration,
+    guest: Guest,
+) -> impl Future<Output = ()> + use<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let phase = Arc::new(Phase::default());
     let watch = Arc::new(Watch::default());
-    let _watching = thread.watchman.watch(&watch);
+    let watching = thread.watchman.watch(&watch);
     let peer = thread.shared.forwarding.peer(address);
     let connection = ClientConnection::new(peer, Arc::clone(&phase), Arc::clone(&watch), guest);
     let stream = TimedStream::new(stream, phase, keepalive);
-    let service = service_fn(|request| handle(request, Arc::clone(&connection), Arc::clone(thread)));
+    let thread = Arc::clone(thread);
+    let service = service_fn(move |request| handle(request, Arc::clone(&connection), Arc::clone(&thread)));
     let served = http1::Builder::new()
         .header_read_timeout(None)
         .max_header_size(HEAD_SIZE)
@@ -427,7 +447,7 @@ where
         .half_close(false)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    drive!(served, watch);
+    drive!(served, watch, watching)
 }
 
 #[cfg(test)]
