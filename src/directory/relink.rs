@@ -16,7 +16,7 @@
 //! - A deactivated account gets no mark and takes none up, and neither does one that has an identity at the new issuer by now.
 //! - The old identity goes in the same moment, with the sessions that began by it: an account is never reached by both.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::json;
 
@@ -29,6 +29,9 @@ use crate::clock::UnixTime;
 use crate::person::{EmailAddress, LDAP, Role, UserId};
 use crate::store::{Change, ChangeKind, RelinkRow, Store, StoreError, UserRow};
 use crate::telemetry::audit::Kind;
+
+/// Accounts that are marked in one transaction.
+const MARKED_AT_ONCE: usize = 200;
 
 /// How the new identity of somebody is known.
 #[derive(Clone, Debug)]
@@ -122,10 +125,15 @@ pub async fn relink(
         if dry_run || problem {
             return Ok((lines, false));
         }
-        for line in &lines {
-            carry_out(&mut change, actor, [from, to], by, line, now).await?;
+        if let RelinkBy::Email { until } = by {
+            drop(change);
+            mark_all(store, actor, [from, to], *until, &lines, now).await?;
+        } else {
+            for line in &lines {
+                move_over(&mut change, actor, [from, to], line, now).await?;
+            }
+            change.commit().await?;
         }
-        change.commit().await?;
         Ok((lines, true))
     };
     let outcome = outcome.await;
@@ -174,7 +182,10 @@ async fn plan(change: &mut Change, from: &str, to: &str, by: &RelinkBy) -> Resul
         .iter()
         .map(|(subject, user)| (subject.as_str(), &user.id))
         .collect();
-    let has_one: BTreeSet<&UserId> = others.iter().map(|(_, user)| &user.id).collect();
+    let mut count: BTreeMap<&UserId, usize> = BTreeMap::new();
+    for (_, user) in others {
+        *count.entry(&user.id).or_default() += 1;
+    }
     let moves = |new: &str, user: &UserId| match taken.get(new) {
         Some(other) if *other != user => RelinkFate::Problem("the new identity belongs to another account"),
         _ if !usable_id(new) => RelinkFate::Problem("the new subject is no usable id"),
@@ -207,27 +218,32 @@ async fn plan(change: &mut Change, from: &str, to: &str, by: &RelinkBy) -> Resul
         RelinkBy::Email { .. } => there
             .iter()
             .map(|(subject, user)| {
-                let fate = if user.deactivated {
-                    RelinkFate::Stays("deactivated")
-                } else if user.email.is_none() {
-                    RelinkFate::Stays("no e-mail address")
-                } else if elsewhere.is_some() && has_one.contains(&user.id) {
-                    RelinkFate::Stays("has an identity there already")
-                } else if elsewhere.is_none() && there.iter().filter(|(_, other)| other.id == user.id).count() > 1 {
-                    // The new one was linked by hand.
-                    RelinkFate::Stays("has several identities there already")
-                } else if user.role != Role::Admin {
-                    RelinkFate::Waits(None)
-                } else if to == LDAP {
-                    RelinkFate::Stays("an admin: a directory's address is not enough, link by hand")
-                } else {
-                    RelinkFate::Waits(Some("an admin: only if the provider says that the address is verified"))
-                };
+                let fate = fate_by_email(user, count.get(&user.id).copied().unwrap_or_default(), [from, to]);
                 line(subject, user, None, fate)
             })
             .collect(),
         RelinkBy::List(list) => by_list(&there, list, &moves),
     })
+}
+
+/// Of somebody who has so many identities at the new issuer.
+fn fate_by_email(user: &UserRow, there: usize, [from, to]: [&str; 2]) -> RelinkFate {
+    if user.deactivated {
+        RelinkFate::Stays("deactivated")
+    } else if user.email.is_none() {
+        RelinkFate::Stays("no e-mail address")
+    } else if from != to && there > 0 {
+        RelinkFate::Stays("has an identity there already")
+    } else if from == to && there > 1 {
+        // The new one was linked by hand.
+        RelinkFate::Stays("has several identities there already")
+    } else if user.role != Role::Admin {
+        RelinkFate::Waits(None)
+    } else if to == LDAP {
+        RelinkFate::Stays("an admin: a directory's address is not enough, link by hand")
+    } else {
+        RelinkFate::Waits(Some("an admin: only if the provider says that the address is verified"))
+    }
 }
 
 fn by_list(
@@ -306,39 +322,79 @@ fn named_so<'a>(there: &'a [(String, UserRow)], old: &str) -> Vec<&'a (String, U
     there.iter().filter(|(_, user)| is_theirs(user)).collect()
 }
 
-async fn carry_out(
+async fn move_over(
     change: &mut Change,
     actor: &Actor,
     [from, to]: [&str; 2],
-    by: &RelinkBy,
     line: &RelinkLine,
     now: UnixTime,
 ) -> Result<(), StoreError> {
-    let Some(user) = &line.user else { return Ok(()) };
+    let (RelinkFate::Moves, Some(user), Some(old), Some(new)) =
+        (line.fate, &line.user, &line.old_subject, &line.new_subject)
+    else {
+        return Ok(());
+    };
+    match change.user(user.as_str()).await? {
+        Some(user) => replace(change, actor, &user, [from, old], [to, new], now).await,
+        None => Ok(()),
+    }
+}
+
+/// Marks whoever waits, some at a time: people sign in meanwhile. Each mark stands by itself; should this break off, the same
+/// command makes those that are missing, and the others once more.
+async fn mark_all(
+    store: &Store,
+    actor: &Actor,
+    issuers: [&str; 2],
+    until: UnixTime,
+    lines: &[RelinkLine],
+    now: UnixTime,
+) -> Result<(), ChangeError> {
+    let waiting = lines.iter().filter(|line| matches!(line.fate, RelinkFate::Waits(_)));
+    let waiting: Vec<&UserId> = waiting.filter_map(|line| line.user.as_ref()).collect();
+    for piece in waiting.chunks(MARKED_AT_ONCE) {
+        let mut change = store.change(now).await?;
+        Acting::read(&mut change, actor)
+            .await?
+            .must_here(Action::LinkIdentity)?;
+        for user in piece {
+            mark(&mut change, actor, issuers, until, user, now).await?;
+        }
+        change.commit().await?;
+    }
+    Ok(())
+}
+
+async fn mark(
+    change: &mut Change,
+    actor: &Actor,
+    [from, to]: [&str; 2],
+    until: UnixTime,
+    user: &UserId,
+    now: UnixTime,
+) -> Result<(), StoreError> {
     let Some(user) = change.user(user.as_str()).await? else {
         return Ok(());
     };
-    match (line.fate, by, &line.old_subject, &line.new_subject) {
-        (RelinkFate::Moves, _, Some(old), Some(new)) => {
-            replace(change, actor, &user, [from, old], [to, new], now).await
-        }
-        (RelinkFate::Waits(_), RelinkBy::Email { until }, ..) => {
-            let Some((_, folded)) = &user.email else { return Ok(()) };
-            let row = RelinkRow {
-                issuer: to.to_owned(),
-                email_folded: folded.clone(),
-                user: user.id.clone(),
-                from_issuer: from.to_owned(),
-                until: *until,
-            };
-            change.await_relink(&row).await?;
-            let event = about_person(Kind::IdentityChange, actor, &user, "to be linked")
-                .before(json!({ "issuer": from }))
-                .after(json!({ "issuer": to, "until": until.0 }));
-            change.record(event, now).await
-        }
-        _ => Ok(()),
-    }
+    let identities = change.identities(&user.id).await?;
+    let at = |issuer: &str| identities.iter().filter(|identity| identity.issuer == issuer).count();
+    // It may have become otherwise since it was planned.
+    let waits = at(from) > 0 && matches!(fate_by_email(&user, at(to), [from, to]), RelinkFate::Waits(_));
+    let Some((_, folded)) = user.email.as_ref().filter(|_| waits) else {
+        return Ok(());
+    };
+    let row = RelinkRow {
+        issuer: to.to_owned(),
+        email_folded: folded.clone(),
+        user: user.id.clone(),
+        from_issuer: from.to_owned(),
+        until,
+    };
+    change.await_relink(&row).await?;
+    let event = about_person(Kind::IdentityChange, actor, &user, "to be linked")
+        .before(json!({ "issuer": from }))
+        .after(json!({ "issuer": to, "until": until.0 }));
+    change.record(event, now).await
 }
 
 /// One identity in the place of another.

@@ -247,6 +247,39 @@ async fn an_admin_is_not_taken_over_by_an_address_that_nobody_says_was_verified(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_are_marked_a_piece_at_a_time_and_once_more_after_it_broke_off() {
+    for place in places().await {
+        let store = place.open().await;
+        for n in 0..250 {
+            let (subject, address) = (format!("p{n}-old"), format!("p{n}@example.com"));
+            admit(&store, &from_old(&subject, &address), &rules(), NOW)
+                .await
+                .unwrap();
+        }
+        let feed = everything(&store).await.1;
+        let (lines, done) = relink(&store, &by_email(), false).await;
+        assert!(done && lines.len() == 250);
+        assert_eq!(everything(&store).await.1, feed + 2, "two transactions");
+        let waiting = async |n: usize| {
+            let mut reading = store.reading().await.unwrap();
+            reading
+                .relink(ISSUER, &format!("p{n}@example.com"))
+                .await
+                .unwrap()
+                .map(|mark| mark.until)
+        };
+        let first = waiting(249).await.unwrap();
+        damage(&store, "DELETE FROM relinks WHERE email_folded > 'p1'").await;
+        assert!(waiting(249).await.is_none() && waiting(0).await.is_some());
+        let later = RelinkBy::Email { until: first.plus(DAY) };
+        assert!(relink(&store, &later, false).await.1);
+        for n in 0..250 {
+            assert_eq!(waiting(n).await, Some(first.plus(DAY)), "{n}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_admin_waits_for_no_directory_and_it_is_said_what_they_wait_for_elsewhere() {
     for place in places().await {
         let store = place.open().await;
