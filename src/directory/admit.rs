@@ -99,14 +99,7 @@ async fn decide(
     judge(arrival, rules)?;
     // Under the lock row: two first sign-ins cannot both be the first, and nobody is deactivated meanwhile.
     let mut change = store.change(now).await?;
-    let mut known = change.user_by_identity(&arrival.issuer, &arrival.subject).await?;
-    if known.is_none() && rules.email_needed {
-        known = relink::take_up(&mut change, arrival, &door.with(super::Who::Provider), now).await?;
-    }
-    let (user, how) = match &known {
-        Some(user) => welcome_back(&mut change, user, arrival, rules, now).await?,
-        None => receive(&mut change, arrival, rules, now).await?,
-    };
+    let (known, user, how) = account_of(&mut change, arrival, rules, door, now).await?;
     let email = |user: &UserRow| user.email.as_ref().map(|(shown, _)| shown.clone());
     let by_provider = door.with(super::Who::Provider);
     if how != How::Known {
@@ -136,6 +129,41 @@ async fn decide(
         user: user.id,
         how,
     })
+}
+
+/// What [`admit`] would say now. Nothing is changed, and nobody is told.
+///
+/// # Errors
+/// [`Refused`] says why they would not be let in.
+pub async fn foresee(store: &Store, arrival: &Arrival, rules: &EntryRules, now: UnixTime) -> Result<Admitted, Refused> {
+    judge(arrival, rules)?;
+    // Never committed.
+    let mut change = store.change(now).await?;
+    let (_, user, how) = account_of(&mut change, arrival, rules, &Actor::system(), now).await?;
+    Ok(Admitted {
+        role: user.role,
+        user: user.id,
+        how,
+    })
+}
+
+/// The account as it was, where there was one, and as it is now.
+async fn account_of(
+    change: &mut Change,
+    arrival: &Arrival,
+    rules: &EntryRules,
+    door: &Actor,
+    now: UnixTime,
+) -> Result<(Option<UserRow>, UserRow, How), Refused> {
+    let mut known = change.user_by_identity(&arrival.issuer, &arrival.subject).await?;
+    if known.is_none() && rules.email_needed {
+        known = relink::take_up(change, arrival, &door.with(super::Who::Provider), now).await?;
+    }
+    let (user, how) = match &known {
+        Some(user) => welcome_back(change, user, arrival, rules, now).await?,
+        None => receive(change, arrival, rules, now).await?,
+    };
+    Ok((known, user, how))
 }
 
 /// What the settings say of somebody, before anybody looks for their account.

@@ -27,7 +27,7 @@ mod teams;
 mod tests;
 
 pub use self::access::check;
-pub use self::admit::{admit, judge, turn_away};
+pub use self::admit::{admit, foresee, judge, turn_away};
 pub use self::again::look_again;
 pub use self::arrivals::{RefusedArrival, approve, dismiss, refused};
 pub use self::audit::{AuditEntry, AuditQuery, audit};

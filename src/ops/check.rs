@@ -9,7 +9,7 @@ use secrecy::SecretString;
 
 use crate::clock::UnixTime;
 use crate::config::{Database, SecretKeys, Settings};
-use crate::directory;
+use crate::directory::{self, Admitted, Arrival, How, Refused};
 use crate::gateway;
 use crate::identity;
 use crate::seal::Sealer;
@@ -50,10 +50,13 @@ pub async fn check(settings: &Settings, person: Option<(&str, &SecretString)>) -
     if settings.oidc.is_some() {
         try_provider(settings, &mut out).await;
     }
-    try_directory(settings, person, &mut out).await;
+    let arrival = try_directory(settings, person, &mut out).await;
     let database = try_database(settings, &mut out).await;
     try_secret_keys(settings, &database, &mut out).await;
     if let Answers::Store(store) = database {
+        if let (Some((login, _)), Some(arrival)) = (person, arrival) {
+            foresee(&store, settings, login, &arrival, &mut out).await;
+        }
         store.close().await;
     }
     try_upstream(settings, &mut out).await;
@@ -85,7 +88,12 @@ async fn try_provider(settings: &Settings, out: &mut Findings) {
     });
 }
 
-async fn try_directory(settings: &Settings, person: Option<(&str, &SecretString)>, out: &mut Findings) {
+/// Says who the person is, if the directory has nothing against them.
+async fn try_directory(
+    settings: &Settings,
+    person: Option<(&str, &SecretString)>,
+    out: &mut Findings,
+) -> Option<Arrival> {
     let Some(ldap) = &settings.ldap else {
         if person.is_some() {
             out.trials.push(Trial {
@@ -93,7 +101,7 @@ async fn try_directory(settings: &Settings, person: Option<(&str, &SecretString)
                 outcome: Err("no directory is set: LOCAL_LDAP_ADDRESS".to_owned()),
             });
         }
-        return;
+        return None;
     };
     if !ldap.login {
         let note = "nobody signs in with the directory yet: LOCAL_LDAP_LOGIN=true lets them";
@@ -109,12 +117,42 @@ async fn try_directory(settings: &Settings, person: Option<(&str, &SecretString)
                  signed in until the session ends"
             .to_owned(),
     });
-    let steps = ldap::probe(ldap, settings, person, UnixTime::now()).await;
-    let trials = steps.into_iter().map(|outcome| Trial {
+    let probed = ldap::probe(ldap, settings, person, UnixTime::now()).await;
+    let trials = probed.steps.into_iter().map(|outcome| Trial {
         of: "directory",
         outcome,
     });
     out.trials.extend(trials);
+    probed.arrival
+}
+
+/// What a sign-in would say to somebody, by the accounts that there are.
+async fn foresee(store: &Store, settings: &Settings, login: &str, arrival: &Arrival, out: &mut Findings) {
+    let outcome = match directory::foresee(store, arrival, &settings.entry, UnixTime::now()).await {
+        Ok(Admitted { role, how, .. }) => {
+            let account = match how {
+                How::Known => "with the account that they have",
+                How::Invited => "with the account that was made for them",
+                How::Provisioned | How::InitialAdmin | How::FirstAdmin => "with a new account",
+            };
+            Ok(format!("{login} would be let in {account}, as {}", role.as_str()))
+        }
+        Err(refused) => {
+            let advice = match refused {
+                Refused::NotInvited => "; DISABLE_SSO_PROVISIONING=true: vestibule users add EMAIL lets them in",
+                Refused::Deactivated => "; vestibule users activate EMAIL lets them in",
+                Refused::EmailTaken => {
+                    "; if it is the same person, vestibule users link EMAIL ldap ID gives them this one, too"
+                }
+                _ => "",
+            };
+            Err(format!("{login} would be refused: {refused}{advice}"))
+        }
+    };
+    out.trials.push(Trial {
+        of: "directory",
+        outcome,
+    });
 }
 
 /// What the secret key's line needs to know of the database.

@@ -3,6 +3,9 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use vestibule::directory::{self, Actor, AuditQuery};
+
+use crate::house::House;
 use crate::slapd::{BASE, SECRET, SERVICE, Slapd};
 
 fn check(slapd: &Slapd, folder: &std::path::Path, who: &str, password: &str) -> String {
@@ -130,4 +133,51 @@ fn the_place_for_groups_is_tried_without_a_person_too() {
         assert!(line.starts_with(begins), "{line}");
         assert_eq!(line.contains("LOCAL_LDAP_GROUP_BASE_DN"), begins == "FAILED", "{line}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_says_with_which_account_they_would_be_let_in_and_changes_nothing() {
+    let Some(slapd) = Slapd::start() else { return };
+    let house = House::open(&slapd).await;
+    house.lets_in("bob", "bob's password").await;
+    let database = house.database();
+    let says = |who: &str, expected: &str, settings: &[(&str, &str)]| {
+        let settings = [&[("VESTIBULE_DATABASE_URL", database.as_str())], settings].concat();
+        let password = format!("{who}'s password");
+        let said = check_with(&slapd, std::path::Path::new("/"), Some((who, &password)), &settings);
+        let line = said.lines().find(|line| line.contains(expected));
+        let line = line.unwrap_or_else(|| panic!("{who}: no {expected:?} in {said}"));
+        assert_eq!(line.starts_with("FAILED"), expected.contains("refused"), "{line}");
+    };
+    let audited = async || {
+        let query = AuditQuery {
+            limit: 100,
+            ..AuditQuery::default()
+        };
+        let page = directory::audit(&house.store, &Actor::shell(), &query).await.unwrap();
+        format!("{page:?}")
+    };
+    let before = audited().await;
+    says(
+        "bob",
+        "bob would be let in with the account that they have, as admin",
+        &[],
+    );
+    says("ann", "ann would be let in with a new account, as member", &[]);
+    says("ann", "as viewer", &[("VESTIBULE_DEFAULT_ROLE", "viewer")]);
+    let off = [("DISABLE_SSO_PROVISIONING", "true")];
+    says("ann", "ann would be refused: nobody added this person", &off);
+    slapd.modify("dn: uid=ann,ou=people,dc=example,dc=com\nchangetype: modify\nreplace: mail\nmail: bob@example.com\n");
+    says(
+        "ann",
+        "ann would be refused: the e-mail address belongs to another account",
+        &[],
+    );
+    assert_eq!(audited().await, before);
+    assert_eq!(house.users().await.len(), 1);
+    // Nor is anybody kept waiting by it.
+    house.lets_in("bob", "bob's password").await;
+    let admin = &house.users().await[0];
+    assert_eq!(admin.email.as_deref(), Some("bob@example.com"));
+    house.close().await;
 }

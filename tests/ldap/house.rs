@@ -23,7 +23,7 @@ pub struct House {
     origin: String,
     pub store: Store,
     seen: app::Seen,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 pub fn plain(host: &str, port: u16) -> LdapServer {
@@ -95,7 +95,7 @@ impl House {
             store: Store::open(&settings.database).await.unwrap(),
             instance,
             seen,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -135,6 +135,11 @@ impl House {
 
     async fn sessions(&self) -> usize {
         session::list(&self.store, None, UnixTime::now()).await.unwrap().len()
+    }
+
+    /// What another program is told of its database.
+    pub fn database(&self) -> String {
+        format!("sqlite:{}", self.folder.path().join("vestibule.db").display())
     }
 
     pub fn live_sessions(&self) -> &Arc<session::Sessions> {

@@ -5,7 +5,7 @@
 //!
 //! Public face: [`Directory`]. A sign-in is [`Directory::find`], then [`Directory::verify`], then [`Directory::groups`]; in
 //! between the caller counts failures, which are the person's, not the name's that was typed. Each step runs in a task of
-//! its own: the LDAP library panics at odd answers, and then that step has failed and nothing else has.
+//! its own: whatever panics in it, that step has failed and nothing else has.
 
 mod again;
 mod bind;
@@ -42,7 +42,7 @@ pub(super) use self::again::{Round, Seen};
 pub use self::bind::Obstacle;
 pub(super) use self::connection::is_nothing;
 pub(super) use self::dn::folded;
-pub use self::probe::{Step, probe};
+pub use self::probe::{Probed, Step, probe};
 pub(super) use self::search::{NO_ID, without_domain};
 pub use self::unusable::Unusable;
 

@@ -15,25 +15,35 @@ use crate::directory::{self, Arrival, ClaimedEmail, Refused};
 /// One line: what was found, or what to do.
 pub type Step = Result<String, String>;
 
+/// What was tried.
+#[derive(Debug, Default)]
+pub struct Probed {
+    /// A line each.
+    pub steps: Vec<Step>,
+    /// Who the person is to the rules of entry, if nothing stands against them so far.
+    pub arrival: Option<Arrival>,
+}
+
 /// Tries the directory; with `person`, what their sign-in would do.
-pub async fn probe(
-    ldap: &Ldap,
-    settings: &Settings,
-    person: Option<(&str, &SecretString)>,
-    now: UnixTime,
-) -> Vec<Step> {
+pub async fn probe(ldap: &Ldap, settings: &Settings, person: Option<(&str, &SecretString)>, now: UnixTime) -> Probed {
+    let mut probed = Probed::default();
     let directory = match Directory::new(ldap, settings) {
         Ok(directory) => directory,
-        Err(error) => return vec![Err(format!("VESTIBULE_CA_FILE: {error}"))],
+        Err(error) => {
+            probed.steps.push(Err(format!("VESTIBULE_CA_FILE: {error}")));
+            return probed;
+        }
     };
-    let mut steps = Vec::new();
     for at in 0..ldap.servers.len() {
-        look_at(&directory, at, &mut steps).await;
+        look_at(&directory, at, &mut probed.steps).await;
     }
     if let Some((login, password)) = person {
-        try_person(&directory, login, password, settings, &mut steps, now).await;
+        let mut steps = Vec::new();
+        let arrival = try_person(&directory, login, password, settings, &mut steps, now).await;
+        probed.arrival = arrival.filter(|_| steps.iter().all(Result::is_ok));
+        probed.steps.extend(steps);
     }
-    steps
+    probed
 }
 
 async fn look_at(directory: &Directory, at: usize, steps: &mut Vec<Step>) {
@@ -127,18 +137,23 @@ async fn try_person(
     settings: &Settings,
     steps: &mut Vec<Step>,
     now: UnixTime,
-) {
+) -> Option<Arrival> {
     let person = match directory.find(login).await {
         Ok(Found::One(person)) => person,
         Ok(Found::Nobody) => {
-            return steps.push(Err(format!(
+            steps.push(Err(format!(
                 "{login}: nobody is found (LOCAL_LDAP_USER_FILTER, LOCAL_LDAP_BASE_DN)"
             )));
+            return None;
         }
         Ok(Found::Several) => {
-            return steps.push(Err(format!("{login}: several entries match (LOCAL_LDAP_USER_FILTER)")));
+            steps.push(Err(format!("{login}: several entries match (LOCAL_LDAP_USER_FILTER)")));
+            return None;
         }
-        Err(error) => return steps.push(Err(advised(&error))),
+        Err(error) => {
+            steps.push(Err(advised(&error)));
+            return None;
+        }
     };
     let dn = person.dn();
     steps.push(match &person.subject {
@@ -155,7 +170,10 @@ async fn try_person(
     }
     let groups = match directory.groups(&person).await {
         Ok(groups) => groups,
-        Err(error) => return steps.push(Err(advised(&error))),
+        Err(error) => {
+            steps.push(Err(advised(&error)));
+            return None;
+        }
     };
     let arrival = directory.arrival(&person, subject, &groups, None);
     let names = arrival.groups.as_deref().unwrap_or_default().join("; ");
@@ -183,6 +201,7 @@ async fn try_person(
         ClaimedEmail::Missing => {}
     }
     steps.extend(by_rules(login, &arrival, settings));
+    Some(arrival)
 }
 
 /// What the gateway's own rules say, besides what was told of the address.
