@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde_json::json;
 use vestibule::config::Settings;
+use vestibule::directory::{self, Actor, AuditQuery};
 
 use crate::house::House;
 use crate::slapd::{SERVICE, Slapd};
@@ -126,6 +127,39 @@ async fn what_the_directory_says_after_the_right_password_people_read() {
         assert!(wrong.body.contains("That did not work"), "{}", wrong.body);
     }
     house.lets_in("graceful", "graceful's password").await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_an_account_is_locked_only_the_audit_log_is_told() {
+    let Some(mut slapd) = Slapd::start() else { return };
+    slapd.stop();
+    slapd.configure("overlay ppolicy\n", "overlay ppolicy\nppolicy_use_lockout\n");
+    slapd.run();
+    slapd.modify(
+        "dn: cn=policy,dc=example,dc=com\nchangetype: modify\nreplace: pwdMaxFailure\npwdMaxFailure: 2\n-\nadd: \
+         pwdLockoutDuration\npwdLockoutDuration: 600\n",
+    );
+    let house = House::open(&slapd).await;
+    let wrong = house.turns_away("bob", "wrong", StatusCode::UNAUTHORIZED).await;
+    house.turns_away("bob", "wrong", StatusCode::UNAUTHORIZED).await;
+    // The directory has locked him; the right password is answered as a wrong one is.
+    let locked = house
+        .turns_away("bob", "bob's password", StatusCode::UNAUTHORIZED)
+        .await;
+    for answer in [&wrong, &locked] {
+        assert!(answer.body.contains("That did not work"), "{}", answer.body);
+    }
+    let query = AuditQuery {
+        limit: 100,
+        ..AuditQuery::default()
+    };
+    let told = directory::audit(&house.store, &Actor::shell(), &query).await.unwrap();
+    assert!(
+        format!("{told:?}").contains("the account is locked in the directory"),
+        "{told:?}"
+    );
+    house.lets_in("ann", "ann's password").await;
     house.close().await;
 }
 

@@ -40,6 +40,31 @@ async fn ldaps_and_start_tls_verify_the_servers_name_and_authority() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_the_server_asks_for_tls_nobody_is_let_in_without() {
+    let Some(mut slapd) = Slapd::start() else { return };
+    slapd.stop();
+    slapd.configure("database mdb", "security simple_bind=112 tls=112\ndatabase mdb");
+    slapd.run();
+    for start_tls in [true, false] {
+        let servers = vec![plain("localhost", slapd.port)];
+        let house = House::at(servers, Some(slapd.ca()), |settings| {
+            settings.ldap.as_mut().unwrap().start_tls = start_tls;
+        })
+        .await;
+        if start_tls {
+            house.lets_in("bob", "bob's password").await;
+            house.turns_away("bob", "wrong", StatusCode::UNAUTHORIZED).await;
+        } else {
+            // confidentialityRequired, said to the service account: nobody's wrong password.
+            house
+                .turns_away("bob", "bob's password", StatusCode::SERVICE_UNAVAILABLE)
+                .await;
+        }
+        house.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_by_its_ipv6_address_is_verified_by_that() {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
         eprintln!("this machine has no [::1]: nothing is tried there");
@@ -96,6 +121,37 @@ async fn another_server_takes_over_and_all_down_is_nobodys_fault() {
     assert_eq!(browser.get("/page").await.body, "the app", "sessions go on");
     slapd.run();
     house.lets_in("ann", "ann's password").await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_comes_back_is_asked_first_again_after_a_while() {
+    let Some((mut first, second)) = Slapd::start().zip(Slapd::start()) else {
+        return;
+    };
+    second.modify("dn: uid=bob,ou=people,dc=example,dc=com\nchangetype: modify\nreplace: cn\ncn: Second Bob\n");
+    let servers = vec![plain("127.0.0.1", first.port), plain("127.0.0.1", second.port)];
+    let house = House::at(servers, None, |settings| {
+        // Replicas have ids in common; these two were made apart.
+        settings.ldap.as_mut().unwrap().id_attribute = Some("uid".into());
+        settings.entry.names_follow = true;
+    })
+    .await;
+    let asked = async || house.lets_in("bob", "bob's password").await["name"].clone();
+    assert_eq!(asked().await, "Bob Builder");
+    first.stop();
+    for _ in 0..3 {
+        assert_eq!(asked().await, "Second Bob");
+    }
+    first.run();
+    let begun = std::time::Instant::now();
+    while asked().await != "Bob Builder" {
+        assert!(
+            begun.elapsed() < std::time::Duration::from_secs(45),
+            "it is never asked again"
+        );
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
     house.close().await;
 }
 
