@@ -1,5 +1,5 @@
-//! A sign-in under way: what must be remembered between sending a browser to the provider and its return, in a sealed
-//! cookie per attempt, so that several tabs can sign in at once and nothing is stored for strangers.
+//! A sign-in under way: what must be remembered between sending a browser to the provider, or showing it the form, and its
+//! return, in a sealed cookie per attempt, so that several tabs can sign in at once and nothing is stored for strangers.
 //!
 //! The cookie binds the attempt to the browser that began it. That an attempt counts once is the session room's to
 //! remember ([`crate::session::Sessions::use_attempt`]).
@@ -16,7 +16,7 @@ use crate::clock::UnixTime;
 use crate::config::PublicUrl;
 use crate::seal::{self, Sealer};
 
-/// How long somebody may take at the provider, in seconds.
+/// How long somebody may take at the provider or over the form, in seconds.
 pub(super) const LIFETIME: i64 = 600;
 /// All attempt cookies of a browser together, names and values: request heads have limits everywhere on the way.
 const LONGEST_TOGETHER: usize = 6 * 1024;

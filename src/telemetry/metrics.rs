@@ -63,7 +63,7 @@ pub struct Metrics {
     pub certificates_refused: Counter,
     /// TLS handshakes that failed or were not finished in time.
     pub handshakes_failed: Counter,
-    /// Steps of a sign-in that a directory server failed at.
+    /// Steps of a sign-in, or of a later look at somebody, that a directory server failed at.
     pub directory_failures: Counter,
     /// Answers of a directory server that could not be read; each ended its connection.
     pub directory_nonsense: Counter,
@@ -215,7 +215,7 @@ impl Metrics {
         registry.register("certificates_taken", "New certificates that were taken over", self.certificates_taken.clone());
         registry.register("certificates_refused", "New certificates that were refused; the old one stayed", self.certificates_refused.clone());
         registry.register("handshakes_failed", "TLS handshakes that failed or were not finished in time", self.handshakes_failed.clone());
-        registry.register("directory_failures", "Steps of a sign-in that an LDAP server failed at", self.directory_failures.clone());
+        registry.register("directory_failures", "Steps of a sign-in, or of a later look at somebody, that an LDAP server failed at", self.directory_failures.clone());
         registry.register("directory_nonsense", "Answers of an LDAP server that could not be read; each ended its connection", self.directory_nonsense.clone());
         registry.register("directory_replaced", "Kept connections to an LDAP server that had died, and were replaced", self.directory_replaced.clone());
     }

@@ -1,4 +1,4 @@
-//! The groups that somebody is in, and whether one of them is allowed. What was not read whole allows nobody.
+//! The groups that somebody is in, and whether one of them is allowed. What could not be read allows nobody.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
