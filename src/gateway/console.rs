@@ -36,20 +36,9 @@ pub async fn answer(
 ) -> Result<Response<Bytes>, Cause> {
     let asker = request.asker();
     if request.host() != Host::Public {
-        // Nobody signs in under another name: the cookies belong to the public one.
-        let there = format!("{}{}", shared.origin, request.target());
-        let elsewhere = (asker == Asker::Page).then(|| respond::redirect(StatusCode::PERMANENT_REDIRECT, &there));
-        return elsewhere.flatten().ok_or(Cause::Misdirected);
+        return own::at_the_public_name(&request, shared);
     }
-    let cookies = shared.gate.cookies().find(request.headers());
-    if cookies.conflict {
-        return Err(shared.cookie_conflict());
-    }
-    let session = shared
-        .gate
-        .session(cookies, now)
-        .await
-        .map_err(|_| Cause::Unavailable)?;
+    let session = own::session(own::cookies(&request, shared)?, shared, now).await?;
     let Some(session) = session else {
         let sign_in = (asker == Asker::Page)
             .then(|| respond::redirect(StatusCode::FOUND, &login_location(request.target())))

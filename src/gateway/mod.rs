@@ -256,15 +256,9 @@ async fn decide(request: Request<Incoming>, connection: Arc<ClientConnection>, t
     let asker = request.asker();
 
     if request.host() == Host::Foreign && request.path() != own::JWKS_PATH {
-        let elsewhere = (asker == Asker::Page).then(|| {
-            respond::redirect(
-                StatusCode::PERMANENT_REDIRECT,
-                &format!("{}{}", shared.origin, request.target()),
-            )
-        });
-        return match elsewhere.flatten() {
-            Some(answer) => own_answer(answer, exchange),
-            None => respond(&Cause::Misdirected, asker, shared, id, exchange),
+        return match own::at_the_public_name(&request, shared) {
+            Ok(answer) => own_answer(answer, exchange),
+            Err(cause) => respond(&cause, asker, shared, id, exchange),
         };
     }
     if request.class() == Class::Own {

@@ -12,11 +12,13 @@ use tokio::time::timeout;
 
 use super::console;
 use super::control::Step;
+use super::cookies::OurCookies;
 use super::host::Host;
 use super::request::{Asker, SEC_FETCH_DEST, StrictRequest};
 use super::respond::{self, Cause};
 use super::{Asking, Shared};
 use crate::clock::UnixTime;
+use crate::session::Session;
 use crate::sign_in::{RESTORE_PATH, Visit};
 
 /// Where the app's developers find the keys; answered for any Host and without a session.
@@ -83,14 +85,7 @@ pub async fn answer(
         _ => return Err(Cause::NotAllowed("GET, POST")),
     }
     if request.host() != Host::Public {
-        // Nobody signs in under another name: the cookies belong to the public one.
-        let elsewhere = (request.asker() == Asker::Page).then(|| {
-            respond::redirect(
-                StatusCode::PERMANENT_REDIRECT,
-                &format!("{}{}", shared.origin, request.target()),
-            )
-        });
-        return elsewhere.flatten().ok_or(Cause::Misdirected);
+        return at_the_public_name(&request, shared);
     }
     let (visit, _room) = visit(request, shared, asking, now).await?;
     shared
@@ -106,16 +101,34 @@ pub fn jwks(shared: &Shared) -> Response<Bytes> {
     respond::json(StatusCode::OK, "application/json", "max-age=300", shared.keys.jwks())
 }
 
-async fn whoami(request: &StrictRequest, shared: &Shared, now: UnixTime) -> Result<Response<Bytes>, Cause> {
+/// Nobody signs in under another name than the public one, to which the cookies belong: a page is sent there.
+pub(super) fn at_the_public_name(request: &StrictRequest, shared: &Shared) -> Result<Response<Bytes>, Cause> {
+    let there = format!("{}{}", shared.origin, request.target());
+    let there = (request.asker() == Asker::Page).then(|| respond::redirect(StatusCode::PERMANENT_REDIRECT, &there));
+    there.flatten().ok_or(Cause::Misdirected)
+}
+
+/// Our cookies, unless one was planted beside ours.
+pub(super) fn cookies(request: &StrictRequest, shared: &Shared) -> Result<OurCookies, Cause> {
     let cookies = shared.gate.cookies().find(request.headers());
     if cookies.conflict {
         return Err(shared.cookie_conflict());
     }
-    let session = shared
-        .gate
-        .session(cookies, now)
-        .await
-        .map_err(|_| Cause::Unavailable)?;
+    Ok(cookies)
+}
+
+/// The live session of these cookies, if there is one.
+pub(super) async fn session(
+    cookies: OurCookies,
+    shared: &Shared,
+    now: UnixTime,
+) -> Result<Option<Arc<Session>>, Cause> {
+    let session = shared.gate.session(cookies, now).await;
+    session.map_err(|_| Cause::Unavailable)
+}
+
+async fn whoami(request: &StrictRequest, shared: &Shared, now: UnixTime) -> Result<Response<Bytes>, Cause> {
+    let session = session(cookies(request, shared)?, shared, now).await?;
     let session = session.ok_or_else(|| Cause::NoSession {
         sign_in: LOGIN_PATH.to_owned(),
     })?;
@@ -135,16 +148,9 @@ async fn visit(
     asking: &Asking,
     now: UnixTime,
 ) -> Result<(Visit, Option<OwnedSemaphorePermit>), Cause> {
-    let cookies = shared.gate.cookies().find(request.headers());
-    if cookies.conflict {
-        return Err(shared.cookie_conflict());
-    }
+    let cookies = cookies(&request, shared)?;
     let session_cookie = cookies.session.clone();
-    let session = shared
-        .gate
-        .session(cookies, now)
-        .await
-        .map_err(|_| Cause::Unavailable)?;
+    let session = session(cookies, shared, now).await?;
     let attempt_cookies = if request.headers().contains_key(COOKIE) {
         shared.gate.cookies().attempts(request.headers())
     } else {
