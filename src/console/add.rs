@@ -68,8 +68,7 @@ fn draw(
 ) -> http::Response<bytes::Bytes> {
     let lines: Vec<Line> = planned.iter().map(Line::of).collect();
     let good = lines.iter().filter(|line| line.good).count();
-    let mut frame = console.frame(visit, Part::People, "Add people", now);
-    let status = obstacle.map_or(StatusCode::OK, |obstacle| obstacle.put_on(&mut frame));
+    let (frame, status) = console.frame_with(visit, Part::People, "Add people", obstacle, now);
     let page = AddPage {
         frame,
         good,

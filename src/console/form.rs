@@ -1,7 +1,7 @@
 //! What was typed into a form, or stands in a query.
 
 use super::refusal::Refusal;
-use crate::directory::Version;
+use crate::directory::{Cursor, Version};
 use crate::person::Role;
 
 /// Names and values, each name at most once.
@@ -68,6 +68,12 @@ impl Form {
         Self {
             fields: self.fields.iter().map(renamed).collect(),
         }
+    }
+
+    /// Which page of a list is asked for; None for the first.
+    pub(super) fn cursor(&self) -> Option<Cursor> {
+        let after = self.text("after");
+        (!after.is_empty()).then(|| Cursor::new(after))
     }
 
     /// A field that stands for itself by being there.

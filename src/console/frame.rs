@@ -1,6 +1,9 @@
 //! What stands around each page: the way to the others, who is signed in, what was done a moment ago.
 
+use http::StatusCode;
+
 use super::form::Form;
+use super::refusal::Obstacle;
 use super::{Console, Visit, token};
 use crate::clock::UnixTime;
 use crate::directory::Action;
@@ -88,6 +91,20 @@ pub(super) enum Part {
 }
 
 impl Console {
+    /// The frame of a page, with why something that was asked for was not done, and the page's status.
+    pub(super) fn frame_with(
+        &self,
+        visit: &Visit,
+        part: Part,
+        title: &str,
+        obstacle: Option<Obstacle>,
+        now: UnixTime,
+    ) -> (Frame, StatusCode) {
+        let mut frame = self.frame(visit, part, title, now);
+        let status = obstacle.map_or(StatusCode::OK, |obstacle| obstacle.put_on(&mut frame));
+        (frame, status)
+    }
+
     /// The frame of a page of this part.
     pub(super) fn frame(&self, visit: &Visit, part: Part, title: &str, now: UnixTime) -> Frame {
         let claims = visit.session.claims();

@@ -67,7 +67,7 @@ pub(super) async fn confirm(console: &Console, visit: &Visit, now: UnixTime) -> 
 
 pub(super) async fn rotate(console: &Console, visit: &Visit, form: &Form, now: UnixTime) -> Answer {
     let actor = visit.actor();
-    directory::check(&console.store, &actor, Action::RotateKeys, None).await?;
+    directory::attempt(&console.store, &actor, Action::RotateKeys, now).await?;
     let immediately = match form.text("when") {
         "planned" => false,
         "now" => true,

@@ -8,6 +8,7 @@ use http::{Response, StatusCode};
 use super::form::Form;
 use super::frame::{Part, Said};
 use super::moment::Moment;
+use super::people::ROWS;
 use super::refusal::Refusal;
 use super::{Answer, Console, Visit, device, done};
 use crate::clock::UnixTime;
@@ -65,12 +66,13 @@ struct MePage<'a> {
     /// Id, name and role.
     teams: Vec<(String, String, &'static str)>,
     sessions: Vec<SessionLine>,
+    more_sessions: bool,
 }
 
 pub(super) async fn show(console: &Console, visit: &Visit, now: UnixTime) -> Answer {
     let claims = visit.session.claims();
     let person = directory::person(&console.store, &visit.actor(), claims.sub.as_str()).await?;
-    let sessions = session::list(&console.store, Some(&claims.sub), now).await?;
+    let (sessions, more_sessions) = session::newest(&console.store, &claims.sub, ROWS, now).await?;
     let page = MePage {
         frame: console.frame(visit, Part::Me, "Your account", now),
         name: claims.name.as_deref().unwrap_or_default(),
@@ -83,6 +85,7 @@ pub(super) async fn show(console: &Console, visit: &Visit, now: UnixTime) -> Ans
             .map(|membership| (membership.team.to_string(), membership.name, membership.role.as_str()))
             .collect(),
         id: claims.sub.as_str(),
+        more_sessions,
         sessions: sessions
             .into_iter()
             .map(|listed| SessionLine::of(listed, &claims.sid))
@@ -95,8 +98,8 @@ pub(super) async fn show(console: &Console, visit: &Visit, now: UnixTime) -> Ans
 pub(super) async fn end_session(console: &Console, visit: &Visit, form: &Form, now: UnixTime) -> Answer {
     let claims = visit.session.claims();
     let sid = form.text("sid");
-    let own = session::list(&console.store, Some(&claims.sub), now).await?;
-    if !own.iter().any(|listed| listed.sid == sid) {
+    let listed = session::one(&console.store, &sid.replace('\0', ""), now).await?;
+    if listed.is_none_or(|listed| listed.user != claims.sub) {
         return Err(Refusal::Gone("This session"));
     }
     directory::end_session(&console.store, &visit.actor(), sid, now).await?;

@@ -174,6 +174,7 @@ impl Console {
             ["teams"] => teams::show(self, visit, now).await,
             ["teams", id] if is_id(id) => team::show(self, visit, id, now).await,
             ["teams", id, "delete"] if is_id(id) => team::confirm_delete(self, visit, id, now).await,
+            ["teams", id, "take-out"] if is_id(id) => team::confirm_take_out(self, visit, id, now).await,
             ["teams", id, "unfollow"] if is_id(id) => team::confirm_unfollow(self, visit, id, now).await,
             ["audit"] => audit::show(self, visit, now).await,
             ["audit", "events.jsonl"] => audit::file(self, visit, false, now).await,
@@ -184,7 +185,7 @@ impl Console {
             ["me", "end-session"] | ["set-up", "check"] | ["waiting", "approve" | "dismiss"] => {
                 Err(Refusal::Method("POST"))
             }
-            ["teams", _, "members" | "take-out" | "follow" | "rename"] => Err(Refusal::Method("POST")),
+            ["teams", _, "members" | "follow" | "rename"] => Err(Refusal::Method("POST")),
             _ => Err(Refusal::NoSuchPage),
         }
     }

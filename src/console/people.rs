@@ -8,7 +8,7 @@ use super::frame::Part;
 use super::moment::Moment;
 use super::{Answer, Console, Visit, link};
 use crate::clock::UnixTime;
-use crate::directory::{self, ChangeError, Cursor, PeopleQuery, Sort, Status, User};
+use crate::directory::{self, ChangeError, Cursor, Page, PeopleQuery, Sort, Status, User};
 use crate::pages::console::{Frame, finished};
 use crate::person::TeamId;
 
@@ -59,9 +59,13 @@ impl PersonLine {
 
 /// What somebody is called on a page.
 pub(super) fn called(user: &User) -> String {
-    let names = [&user.name, &user.username, &user.email];
+    shown_name([&user.name, &user.username, &user.email], user.id.as_str())
+}
+
+/// The first of somebody's names that says something.
+pub(super) fn shown_name(names: [&Option<String>; 3], otherwise: &str) -> String {
     let name = names.into_iter().flatten().find(|name| !name.is_empty());
-    name.cloned().unwrap_or_else(|| user.id.to_string())
+    name.map_or(otherwise, String::as_str).to_owned()
 }
 
 /// The status of this word.
@@ -112,12 +116,20 @@ pub(super) async fn show(console: &Console, visit: &Visit, now: UnixTime) -> Ans
         team,
         sort: *sort,
         descending: *descending,
-        after: Some(asked.text("after"))
-            .filter(|after| !after.is_empty())
-            .map(Cursor::new),
+        after: asked.cursor(),
         limit: ROWS,
     };
-    let page = directory::people(&console.store, &actor, &query).await?;
+    let page = if no_such_team {
+        // Nobody is in it, which is not the same as everybody.
+        Page::empty()
+    } else {
+        directory::people(&console.store, &actor, &query).await?
+    };
+    let status = if no_such_team {
+        StatusCode::NOT_FOUND
+    } else {
+        StatusCode::OK
+    };
     let filters = ["q", "role", "status", "team", "sort"].map(|name| (name, asked.text(name)));
     let to = |cursor: Option<Cursor>| {
         cursor.map(|cursor| {
@@ -142,5 +154,5 @@ pub(super) async fn show(console: &Console, visit: &Visit, now: UnixTime) -> Ans
         previous: to(page.previous),
         next: to(page.next),
     };
-    Ok(finished(StatusCode::OK, &page))
+    Ok(finished(status, &page))
 }

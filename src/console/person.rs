@@ -9,9 +9,9 @@ use super::form::Form;
 use super::frame::{Part, Said};
 use super::me::SessionLine;
 use super::moment::Moment;
-use super::people::called;
+use super::people::{ROWS, called};
 use super::refusal::{Obstacle, Refusal};
-use super::{Answer, Console, Visit, done, link};
+use super::{Answer, Console, Visit, done, link, team};
 use crate::clock::UnixTime;
 use crate::directory::{self, Action, AuditQuery, Membership, Person, Status, Version};
 use crate::pages::console::{Frame, finished};
@@ -82,6 +82,7 @@ struct PersonPage<'a> {
     typed_issuer: &'a str,
     typed_subject: &'a str,
     sessions: Vec<SessionLine>,
+    more_sessions: bool,
     end_session: String,
     history: Vec<Entry>,
 }
@@ -107,7 +108,7 @@ async fn draw(
         teams,
     } = person;
     directory::check(&console.store, &actor, Action::SeeSessions, Some(&user.id)).await?;
-    let sessions = session::list(&console.store, Some(&user.id), now).await?;
+    let (sessions, more_sessions) = session::newest(&console.store, &user.id, ROWS, now).await?;
     let may_edit = visit.may(Action::SetRole);
     let may_see_history = visit.may(Action::SeeAudit);
     let history = if may_see_history {
@@ -125,8 +126,7 @@ async fn draw(
     } else {
         Vec::new()
     };
-    let mut frame = console.frame(visit, Part::People, &called(&user), now);
-    let status = obstacle.map_or(StatusCode::OK, |obstacle| obstacle.put_on(&mut frame));
+    let (frame, status) = console.frame_with(visit, Part::People, &called(&user), obstacle, now);
     let own_sid = &visit.session.claims().sid;
     let base = format!("/people/{}", user.id);
     let page = PersonPage {
@@ -167,6 +167,7 @@ async fn draw(
             .into_iter()
             .map(|listed| SessionLine::of(listed, own_sid))
             .collect(),
+        more_sessions,
         end_session: link(&format!("{base}/end-session"), &[]),
         history: history.into_iter().map(Entry::of).collect(),
     };
@@ -282,7 +283,13 @@ async fn answered(
 pub(super) async fn confirm(console: &Console, visit: &Visit, id: &str, action: &str, now: UnixTime) -> Answer {
     let asked = Form::of_query(visit.query.as_deref());
     let action = match action {
-        "role" | "link" | "join-team" | "leave-team" | "end-session" => return Err(Refusal::Method("POST")),
+        "leave-team" => {
+            let (team, member) =
+                directory::member_by_hand(&console.store, &visit.actor(), asked.text("team"), id).await?;
+            let page = team::take_out(console, visit, &team, &member, "/people", now);
+            return Ok(finished(StatusCode::OK, &page));
+        }
+        "role" | "link" | "join-team" | "end-session" => return Err(Refusal::Method("POST")),
         "deactivate" | "activate" | "remove" | "withdraw" | "unlink" | "end-sessions" => action,
         _ => return Err(Refusal::NoSuchPage),
     };

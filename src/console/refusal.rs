@@ -65,7 +65,9 @@ impl From<ChangeError> for Refusal {
             ChangeError::Store(error) => Self::Away(error),
             ChangeError::NoSuchPerson(_) => Self::Gone("This person"),
             ChangeError::NoSuchTeam(_) => Self::Gone("This team"),
-            ChangeError::Gone => Self::Gone("What this was about"),
+            ChangeError::Gone | ChangeError::NotInTeam(_) | ChangeError::FromGroup(_) => {
+                Self::Gone("What this was about")
+            }
             _ => Self::NotAllowed,
         }
     }

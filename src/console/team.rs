@@ -7,11 +7,11 @@ use super::confirm::Confirm;
 use super::form::Form;
 use super::frame::{Part, Said};
 use super::moment::Moment;
-use super::people::ROWS;
+use super::people::{ROWS, shown_name};
 use super::refusal::{Obstacle, Refusal};
 use super::{Answer, Console, Visit, done, link};
 use crate::clock::UnixTime;
-use crate::directory::{self, Action, ChangeError, Cursor, Member, Status};
+use crate::directory::{self, Action, ChangeError, Cursor, Member, Status, Team};
 use crate::pages::console::{Frame, finished};
 use crate::person::Role;
 
@@ -29,10 +29,8 @@ struct MemberLine {
 
 impl MemberLine {
     fn of(member: Member) -> Self {
-        let names = [&member.name, &member.username, &member.email];
-        let name = names.into_iter().flatten().find(|name| !name.is_empty());
         Self {
-            called: name.cloned().unwrap_or_else(|| member.user.to_string()),
+            called: shown_name([&member.name, &member.username, &member.email], member.user.as_str()),
             id: member.user.to_string(),
             email: member.email.unwrap_or_default(),
             status: match member.status {
@@ -87,15 +85,11 @@ async fn draw(
     now: UnixTime,
 ) -> Answer {
     let asked = Form::of_query(visit.query.as_deref());
-    let after = Some(asked.text("after"))
-        .filter(|after| !after.is_empty())
-        .map(Cursor::new);
-    let view = directory::team(&console.store, &visit.actor(), id, after.as_ref(), ROWS).await?;
+    let view = directory::team(&console.store, &visit.actor(), id, asked.cursor().as_ref(), ROWS).await?;
     let team = view.team;
     let here = format!("/teams/{}", team.id);
     let to = |cursor: Option<Cursor>| cursor.map(|cursor| link(&here, &[("after", cursor.as_str())]));
-    let mut frame = console.frame(visit, Part::Teams, &team.name, now);
-    let status = obstacle.map_or(StatusCode::OK, |obstacle| obstacle.put_on(&mut frame));
+    let (frame, status) = console.frame_with(visit, Part::Teams, &team.name, obstacle, now);
     let page = TeamPage {
         frame,
         id: team.id.as_str(),
@@ -190,6 +184,57 @@ pub(super) async fn act(
             };
             draw(console, visit, id, Some(obstacle), typed, now).await
         }
+    }
+}
+
+pub(super) async fn confirm_take_out(console: &Console, visit: &Visit, id: &str, now: UnixTime) -> Answer {
+    let asked = Form::of_query(visit.query.as_deref());
+    let (team, member) = directory::member_by_hand(&console.store, &visit.actor(), id, asked.text("who")).await?;
+    let page = take_out(console, visit, &team, &member, "/teams", now);
+    Ok(finished(StatusCode::OK, &page))
+}
+
+/// Asks once more before somebody is taken out of a team, on the way from a page of `part`.
+pub(super) fn take_out(
+    console: &Console,
+    visit: &Visit,
+    team: &Team,
+    member: &Member,
+    part: &'static str,
+    now: UnixTime,
+) -> Confirm {
+    let who = shown_name([&member.name, &member.username, &member.email], member.user.as_str());
+    let by_hand = member.by_hand.map_or("", Role::as_str);
+    let stays: Vec<String> = member
+        .by_group
+        .iter()
+        .map(|reason| format!("the group {} ({})", reason.group, reason.role))
+        .collect();
+    let of_group = if stays.is_empty() {
+        format!("They are in it as {by_hand}. The app no longer sees them in this team from their next request on.")
+    } else {
+        format!(
+            "What was given by hand ends: {by_hand}. They stay in the team by {}.",
+            stays.join(", ")
+        )
+    };
+    let (frame_part, action, back, fields) = if part == "/people" {
+        let base = format!("/people/{}", member.user);
+        let fields = vec![("team", team.id.to_string())];
+        (Part::People, format!("{base}/leave-team"), base, fields)
+    } else {
+        let base = format!("/teams/{}", team.id);
+        let fields = vec![("who", member.user.to_string())];
+        (Part::Teams, format!("{base}/take-out"), base, fields)
+    };
+    Confirm {
+        frame: console.frame(visit, frame_part, &format!("Take {who} out of {}?", team.name), now),
+        text: vec![of_group],
+        action: link(&action, &[]),
+        fields,
+        button: "Take them out",
+        danger: true,
+        back: link(&back, &[]),
     }
 }
 

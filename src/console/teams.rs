@@ -1,7 +1,6 @@
 //! All teams, or one's own for who may not see all.
 
 use askama::Template;
-use http::StatusCode;
 
 use super::form::Form;
 use super::frame::{Part, Said};
@@ -40,13 +39,9 @@ pub(super) async fn show(console: &Console, visit: &Visit, now: UnixTime) -> Ans
 async fn draw(console: &Console, visit: &Visit, obstacle: Option<Obstacle>, typed: &Form, now: UnixTime) -> Answer {
     let asked = Form::of_query(visit.query.as_deref());
     let search = asked.text("q");
-    let after = Some(asked.text("after"))
-        .filter(|after| !after.is_empty())
-        .map(Cursor::new);
-    let page = directory::teams(&console.store, &visit.actor(), search, after.as_ref(), ROWS).await?;
+    let page = directory::teams(&console.store, &visit.actor(), search, asked.cursor().as_ref(), ROWS).await?;
     let to = |cursor: Option<Cursor>| cursor.map(|cursor| link("/teams", &[("q", search), ("after", cursor.as_str())]));
-    let mut frame = console.frame(visit, Part::Teams, "Teams", now);
-    let status = obstacle.map_or(StatusCode::OK, |obstacle| obstacle.put_on(&mut frame));
+    let (frame, status) = console.frame_with(visit, Part::Teams, "Teams", obstacle, now);
     let page = TeamsPage {
         frame,
         may_see_all: visit.may(Action::SeeTeams),

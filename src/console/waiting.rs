@@ -1,12 +1,11 @@
 //! Who was refused because nobody had added them, and who was added and is not here yet.
 
 use askama::Template;
-use http::StatusCode;
 
 use super::form::Form;
 use super::frame::{Part, Said};
 use super::moment::Moment;
-use super::people::{PersonLine, ROWS};
+use super::people::{PersonLine, ROWS, shown_name};
 use super::refusal::Obstacle;
 use super::{Answer, Console, Visit, done, link};
 use crate::clock::UnixTime;
@@ -25,10 +24,8 @@ struct ArrivalLine {
 
 impl ArrivalLine {
     fn of(arrival: RefusedArrival) -> Self {
-        let names = [&arrival.name, &arrival.username, &arrival.email];
-        let name = names.into_iter().flatten().find(|name| !name.is_empty());
         Self {
-            called: name.unwrap_or(&arrival.subject).clone(),
+            called: shown_name([&arrival.name, &arrival.username, &arrival.email], &arrival.subject),
             id: arrival.id,
             email: arrival.email.unwrap_or_default(),
             issuer: arrival.issuer,
@@ -46,6 +43,8 @@ struct WaitingPage {
     provisioning: bool,
     default_role: &'static str,
     refused: Vec<ArrivalLine>,
+    /// How many there are, where that is more than are shown.
+    more_refused: Option<u64>,
     pending: Vec<PersonLine>,
     mail: String,
     previous: Option<String>,
@@ -59,27 +58,25 @@ pub(super) async fn show(console: &Console, visit: &Visit, now: UnixTime) -> Ans
 async fn draw(console: &Console, visit: &Visit, obstacle: Option<Obstacle>, now: UnixTime) -> Answer {
     let actor = visit.actor();
     let asked = Form::of_query(visit.query.as_deref());
-    let refused = directory::refused(&console.store, &actor).await?;
+    let refused = directory::refused(&console.store, &actor, ROWS).await?;
     let query = PeopleQuery {
         status: Some(Status::Invited),
         sort: Sort::Created,
         descending: true,
-        after: Some(asked.text("after"))
-            .filter(|after| !after.is_empty())
-            .map(Cursor::new),
+        after: asked.cursor(),
         limit: ROWS,
         ..PeopleQuery::default()
     };
     let pending = directory::people(&console.store, &actor, &query).await?;
     let to = |cursor: Option<Cursor>| cursor.map(|cursor| link("/waiting", &[("after", cursor.as_str())]));
-    let mut frame = console.frame(visit, Part::Waiting, "Pending and refused", now);
-    let status = obstacle.map_or(StatusCode::OK, |obstacle| obstacle.put_on(&mut frame));
+    let (frame, status) = console.frame_with(visit, Part::Waiting, "Pending and refused", obstacle, now);
     let rules = console.entry.load();
     let page = WaitingPage {
         frame,
         provisioning: rules.provisioning,
         default_role: rules.default_role.as_str(),
-        refused: refused.into_iter().map(ArrivalLine::of).collect(),
+        more_refused: refused.total.filter(|total| *total > ROWS as u64),
+        refused: refused.rows.into_iter().map(ArrivalLine::of).collect(),
         pending: pending.rows.into_iter().map(|user| PersonLine::of(user, now)).collect(),
         mail: console.mail(),
         previous: to(pending.previous),

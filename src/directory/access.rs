@@ -1,5 +1,7 @@
 //! Whether whoever acts may: their role as it is in the same transaction, not as it was when they signed in.
 
+use std::pin::Pin;
+
 use super::rules::{Action, Relation, may};
 use super::{ChangeError, note};
 use crate::clock::UnixTime;
@@ -81,17 +83,18 @@ impl Acting {
     }
 }
 
-/// Passes an outcome on. Where somebody tried to change what they may not, the audit log says so: nothing of the
-/// transaction is left to say it with, so this is a write of its own, and one that fails leaves the answer as it is (it is
-/// no already).
+/// Does something. Where somebody tried to change what they may not, the audit log says so: nothing of the transaction is
+/// left to say it with, so this is a write of its own, and one that fails leaves the answer as it is (it is no already). Boxed,
+/// as it would otherwise lie in the future twice.
 pub(super) async fn watched<T>(
     store: &Store,
     actor: &Actor,
     action: Action,
     on: &str,
     now: UnixTime,
-    outcome: Result<T, ChangeError>,
+    doing: Pin<Box<impl Future<Output = Result<T, ChangeError>>>>,
 ) -> Result<T, ChangeError> {
+    let outcome = doing.await;
     if let Err(ChangeError::NotAllowed) = &outcome {
         let event = Event::new(Kind::Denied, actor)
             .detail("action", action.as_str())
@@ -101,7 +104,17 @@ pub(super) async fn watched<T>(
     outcome
 }
 
-/// Whether whoever acts may do this to an account, for what is not the directory's to do.
+/// Whether whoever acts may do this to the instance, which is not the directory's to do. An attempt that is refused stands in
+/// the audit log.
+///
+/// # Errors
+/// [`ChangeError::NotAllowed`] if not; or the store does not answer.
+pub async fn attempt(store: &Store, actor: &Actor, action: Action, now: UnixTime) -> Result<(), ChangeError> {
+    let doing = Box::pin(check(store, actor, action, None));
+    watched(store, actor, action, "", now, doing).await
+}
+
+/// Whether whoever acts may do this to an account or the instance, or see it, for what is not the directory's to do.
 ///
 /// # Errors
 /// [`ChangeError::NotAllowed`] if not; or the store does not answer.

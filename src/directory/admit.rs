@@ -257,14 +257,7 @@ async fn welcome_back(
         }
     }
     if rules.names_follow {
-        if let Some(name) = names::full_name(arrival.name.as_deref()) {
-            user.name = Some(name);
-        }
-        if let Some(username) = names::username(arrival.username.as_deref())
-            && let Some(free) = names::free(change, &user.id, &username).await?
-        {
-            user.username = Some(free);
-        }
+        names::follow(change, &mut user, arrival).await?;
     }
     if user.username.is_none() {
         user.username = Some(username_for(change, &user.id, arrival).await?);
@@ -329,7 +322,7 @@ async fn receive(
         if let Some(expired) = &expired {
             delete(change, expired).await?;
         }
-        (new_account(email, rules, now), how)
+        (UserRow::new(new_id(), email, rules.default_role, now), how)
     };
     if initial_admin || how == How::FirstAdmin {
         user.role = Role::Admin;
@@ -357,22 +350,6 @@ async fn receive(
     // Whoever it was, there has been a first user now: a later stranger is not the first ever.
     change.settle_admin().await?;
     Ok((user, how))
-}
-
-fn new_account(email: Option<&EmailAddress>, rules: &EntryRules, now: UnixTime) -> UserRow {
-    UserRow {
-        id: new_id(),
-        email: email.map(|email| (email.as_str().to_owned(), email.folded().to_owned())),
-        username: None,
-        name: None,
-        role: rules.default_role,
-        deactivated: false,
-        created: now,
-        signed_in: None,
-        version: 1,
-        expires: None,
-        invited_by: None,
-    }
 }
 
 async fn username_for(change: &mut Change, user: &UserId, arrival: &Arrival) -> Result<(String, String), Refused> {

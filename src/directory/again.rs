@@ -44,14 +44,8 @@ pub async fn look_again(
         return Err(Refused::NotInvited);
     };
     let mut user = before.clone();
-    if renamed && let Some(name) = names::full_name(arrival.name.as_deref()) {
-        user.name = Some(name);
-    }
-    if renamed
-        && let Some(username) = names::username(arrival.username.as_deref())
-        && let Some(free) = names::free(&mut change, &user.id, &username).await?
-    {
-        user.username = Some(free);
+    if renamed {
+        names::follow(&mut change, &mut user, arrival).await?;
     }
     if user != before {
         change.publish(ChangeKind::User, user.id.as_str()).await?;

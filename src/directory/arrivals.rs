@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::access::{Acting, watched};
-use super::invitations::has_expired;
-use super::people::{about_person, delete, new_id, plain};
+use super::invitations::make_room;
+use super::pages::Page;
+use super::people::{about_person, new_id, plain};
 use super::rules::Action;
 use super::{Actor, ChangeError, User};
 use crate::clock::UnixTime;
@@ -33,11 +34,11 @@ pub struct RefusedArrival {
     pub times: u64,
 }
 
-/// All of them, newest first; at most 1,000 are kept.
+/// The newest of them, and how many there are; at most 1,000 are kept.
 ///
 /// # Errors
 /// If whoever acts may not see them.
-pub async fn refused(store: &Store, actor: &Actor) -> Result<Vec<RefusedArrival>, ChangeError> {
+pub async fn refused(store: &Store, actor: &Actor, limit: usize) -> Result<Page<RefusedArrival>, ChangeError> {
     let mut reading = store.reading().await?;
     Acting::read(&mut reading, actor).await?.must_here(Action::SeeRefused)?;
     let shown = |row: RefusedRow| RefusedArrival {
@@ -50,7 +51,13 @@ pub async fn refused(store: &Store, actor: &Actor) -> Result<Vec<RefusedArrival>
         at: row.at,
         times: u64::try_from(row.times).unwrap_or_default(),
     };
-    Ok(reading.refused().await?.into_iter().map(shown).collect())
+    let (rows, total) = reading.refused(i64::try_from(limit).unwrap_or(i64::MAX)).await?;
+    Ok(Page {
+        rows: rows.into_iter().map(shown).collect(),
+        next: None,
+        previous: None,
+        total: u64::try_from(total).ok(),
+    })
 }
 
 /// Lets one of them in: exactly this identity, at its next sign-in.
@@ -59,34 +66,22 @@ pub async fn refused(store: &Store, actor: &Actor) -> Result<Vec<RefusedArrival>
 /// If the row is gone, the address has an account by now, or whoever acts may not.
 pub async fn approve(store: &Store, actor: &Actor, id: &str, role: Role, now: UnixTime) -> Result<User, ChangeError> {
     let action = Action::Approve;
-    let outcome = async {
+    let doing = Box::pin(async {
         let mut change = store.change(now).await?;
         Acting::read(&mut change, actor).await?.must_here(action)?;
         let row = change.refused_one(&plain(id)).await?.ok_or(ChangeError::Gone)?;
         if let Some(other) = change.user_by_identity(&row.issuer, &row.subject).await? {
             return Err(ChangeError::IdentityTaken(other.called().to_owned()));
         }
-        if let Some((shown, folded)) = &row.email
-            && let Some(before) = change.user_by_email(folded).await?
-        {
-            if !has_expired(&before, now) {
-                let email = EmailAddress::parse(shown).map_err(|_| ChangeError::Gone)?;
-                return Err(ChangeError::AlreadyThere(email));
-            }
-            delete(&mut change, &before).await?;
+        let email = row.email.as_ref().map(|(shown, _)| EmailAddress::parse(shown));
+        let email = email.transpose().map_err(|_| ChangeError::Gone)?;
+        if let Some(email) = &email {
+            make_room(&mut change, email, now).await?;
         }
         let user = UserRow {
-            id: new_id(),
-            email: row.email.clone(),
-            username: None,
             name: row.name.clone(),
-            role,
-            deactivated: false,
-            created: now,
-            signed_in: None,
-            version: 1,
-            expires: None,
             invited_by: Some(actor.name().to_owned()),
+            ..UserRow::new(new_id(), email.as_ref(), role, now)
         };
         change.insert_user(&user).await?;
         // The admin saw this identity, not everybody who may once have the address.
@@ -102,9 +97,8 @@ pub async fn approve(store: &Store, actor: &Actor, id: &str, role: Role, now: Un
         change.record(event, now).await?;
         change.commit().await?;
         Ok(user.into())
-    };
-    let outcome = outcome.await;
-    watched(store, actor, action, id, now, outcome).await
+    });
+    watched(store, actor, action, id, now, doing).await
 }
 
 /// Takes one of them off the list. Who knocks again is on it again.
@@ -113,7 +107,7 @@ pub async fn approve(store: &Store, actor: &Actor, id: &str, role: Role, now: Un
 /// If the row is gone, or whoever acts may not.
 pub async fn dismiss(store: &Store, actor: &Actor, id: &str, now: UnixTime) -> Result<(), ChangeError> {
     let action = Action::DismissRefused;
-    let outcome = async {
+    let doing = Box::pin(async {
         let mut change = store.change(now).await?;
         Acting::read(&mut change, actor).await?.must_here(action)?;
         let row = change.refused_one(&plain(id)).await?.ok_or(ChangeError::Gone)?;
@@ -126,7 +120,6 @@ pub async fn dismiss(store: &Store, actor: &Actor, id: &str, now: UnixTime) -> R
             .detail("subject", &row.subject);
         change.record(event, now).await?;
         Ok(change.commit().await?)
-    };
-    let outcome = outcome.await;
-    watched(store, actor, action, id, now, outcome).await
+    });
+    watched(store, actor, action, id, now, doing).await
 }

@@ -4,7 +4,7 @@
 //! read whole changes nothing, because nobody knows what it says, and the audit log tells. Where groups are not followed
 //! (any more), nothing is left that nobody could take away by hand.
 
-use super::teams::{strongest, tell_member};
+use super::members::{strongest, tell_member};
 use super::{Actor, Arrival, event_about, names};
 use crate::clock::UnixTime;
 use crate::store::{Change, MemberRow, StoreError, TeamRow, UserRow};

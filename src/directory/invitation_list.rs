@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::access::Acting;
+use super::access::attempt;
 use super::csv::Line;
 use super::invitations::{Invitation, MOST, has_expired};
 use super::people::plain;
@@ -68,8 +68,8 @@ pub async fn plan_invitations(
     email_needed: bool,
     now: UnixTime,
 ) -> Result<Vec<PlannedLine>, ChangeError> {
+    attempt(store, actor, Action::Invite, now).await?;
     let mut reading = store.reading().await?;
-    Acting::read(&mut reading, actor).await?.must_here(Action::Invite)?;
     if !email_needed {
         return Err(ChangeError::NoAddresses);
     }

@@ -4,9 +4,10 @@
 use serde_json::json;
 
 use super::access::{Acting, watched};
+use super::members::by_hand_row;
 use super::people::{about_person, delete, keep_an_admin, new_id, visible};
 use super::rules::Action;
-use super::teams::{by_hand_row, find_team};
+use super::teams::find_team;
 use super::{Actor, ChangeError, User};
 use crate::clock::UnixTime;
 use crate::person::{EmailAddress, Role, TeamId};
@@ -42,7 +43,7 @@ pub async fn invite(
     now: UnixTime,
 ) -> Result<Vec<User>, ChangeError> {
     let action = Action::Invite;
-    let outcome = async {
+    let doing = Box::pin(async {
         let mut change = store.change(now).await?;
         Acting::read(&mut change, actor).await?.must_here(action)?;
         if !email_needed {
@@ -57,10 +58,9 @@ pub async fn invite(
         }
         change.commit().await?;
         Ok(users)
-    };
-    let outcome = outcome.await;
+    });
     let first = invitations.first().map_or("", |first| first.email.as_str());
-    watched(store, actor, action, first, now, outcome).await
+    watched(store, actor, action, first, now, doing).await
 }
 
 async fn add(
@@ -75,24 +75,11 @@ async fn add(
         teams,
         expires,
     } = invitation;
-    if let Some(before) = change.user_by_email(email.folded()).await? {
-        if !has_expired(&before, now) {
-            return Err(ChangeError::AlreadyThere(email.clone()));
-        }
-        delete(change, &before).await?;
-    }
+    make_room(change, email, now).await?;
     let user = UserRow {
-        id: new_id(),
-        email: Some((email.as_str().to_owned(), email.folded().to_owned())),
-        username: None,
-        name: None,
-        role: *role,
-        deactivated: false,
-        created: now,
-        signed_in: None,
-        version: 1,
         expires: *expires,
         invited_by: Some(actor.name().to_owned()),
+        ..UserRow::new(new_id(), Some(email), *role, now)
     };
     change.insert_user(&user).await?;
     if *role == Role::Admin {
@@ -118,7 +105,7 @@ async fn add(
 /// If there is none, they have signed in meanwhile, or whoever acts may not.
 pub async fn withdraw(store: &Store, actor: &Actor, who: &str, now: UnixTime) -> Result<User, ChangeError> {
     let action = Action::Withdraw;
-    let outcome = async {
+    let doing = Box::pin(async {
         let mut change = store.change(now).await?;
         let acting = Acting::read(&mut change, actor).await?;
         let user = visible(&mut change, &acting, action, who).await?;
@@ -131,9 +118,17 @@ pub async fn withdraw(store: &Store, actor: &Actor, who: &str, now: UnixTime) ->
         change.record(event, now).await?;
         change.commit().await?;
         Ok(user.into())
-    };
-    let outcome = outcome.await;
-    watched(store, actor, action, who, now, outcome).await
+    });
+    watched(store, actor, action, who, now, doing).await
+}
+
+/// An invitation that has expired gives way to another of the same address.
+pub(super) async fn make_room(change: &mut Change, email: &EmailAddress, now: UnixTime) -> Result<(), ChangeError> {
+    match change.user_by_email(email.folded()).await? {
+        Some(before) if has_expired(&before, now) => Ok(delete(change, &before).await?),
+        Some(_) => Err(ChangeError::AlreadyThere(email.clone())),
+        None => Ok(()),
+    }
 }
 
 /// Whether this is an invitation that admits nobody any more.

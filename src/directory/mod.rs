@@ -13,8 +13,11 @@ mod audit_file;
 mod csv;
 mod groups;
 mod guesses;
+mod identities;
 mod invitation_list;
 mod invitations;
+mod links;
+mod members;
 mod names;
 mod pages;
 mod people;
@@ -26,27 +29,27 @@ mod teams;
 #[cfg(test)]
 mod tests;
 
-pub use self::access::check;
+pub use self::access::{attempt, check};
 pub use self::admit::{admit, foresee, judge, turn_away};
 pub use self::again::look_again;
 pub use self::arrivals::{RefusedArrival, approve, dismiss, refused};
 pub use self::audit::{AuditEntry, AuditQuery, audit};
 pub use self::guesses::{Guess, forget_guesses, give_guess_back, guesses, take_guess};
+pub use self::identities::{address_of, link, unlink};
 pub use self::invitation_list::{Fate, PlannedLine, plan_invitations};
 pub use self::invitations::{Invitation, invite, withdraw};
+pub use self::links::{LinkedGroup, follow_group, only_by_group, unfollow_group};
+pub use self::members::{member_by_hand, remove_member, set_member};
 pub use self::pages::{Cursor, Page};
 pub use self::people::{
-    PeopleQuery, Sort, activate, address_of, deactivate, end_session, end_sessions, find, first_admin_open, is_empty,
-    link, list, one_admin_only, people, person, remove, set_role, unlink,
+    PeopleQuery, Sort, activate, deactivate, end_session, end_sessions, find, first_admin_open, is_empty, list,
+    one_admin_only, people, person, remove, set_role,
 };
 pub use self::relink::{RelinkBy, RelinkFate, RelinkLine, forget_relinks, relink};
 pub use self::relink_list::{RelinkListError, read_relink_list};
 pub use self::restore::{Link, no_restore_link, opens, restore, restore_link};
 pub use self::rules::{Action, Relation, may};
-pub use self::teams::{
-    LinkedGroup, Member, Team, TeamView, create_team, delete_team, follow_group, only_by_group, remove_member,
-    rename_team, set_member, team, teams, unfollow_group,
-};
+pub use self::teams::{Member, Team, TeamView, create_team, delete_team, rename_team, team, teams};
 use crate::clock::UnixTime;
 use crate::person::{EmailAddress, Role, TeamId, UserId};
 use crate::store::{Store, StoreError, UserRow};

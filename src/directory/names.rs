@@ -2,10 +2,10 @@
 
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::ChangeError;
+use super::{Arrival, ChangeError};
 use crate::person::{self, EmailAddress, UserId};
 use crate::seal;
-use crate::store::{Change, StoreError};
+use crate::store::{Change, StoreError, UserRow};
 
 const LONGEST_USERNAME: usize = 128;
 const LONGEST_NAME: usize = 256;
@@ -114,6 +114,19 @@ pub(super) async fn choose_username(
     let name = format!("{base}-{}", seal::random_name());
     let folded = fold(&name);
     Ok((name, folded))
+}
+
+/// Takes over the names that came now, as `USE_IDENTIFIER_CLAIMS` says: a full name, and a user name that is free.
+pub(super) async fn follow(change: &mut Change, user: &mut UserRow, arrival: &Arrival) -> Result<(), StoreError> {
+    if let Some(name) = full_name(arrival.name.as_deref()) {
+        user.name = Some(name);
+    }
+    if let Some(name) = username(arrival.username.as_deref())
+        && let Some(free) = free(change, &user.id, &name).await?
+    {
+        user.username = Some(free);
+    }
+    Ok(())
 }
 
 /// The name, shown and folded, if nobody else goes by it: not as user name, and not as e-mail address or id either, by

@@ -83,6 +83,17 @@ pub(super) fn page<T>(
 }
 
 impl<T> Page<T> {
+    /// A page of nothing.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self {
+            rows: Vec::new(),
+            next: None,
+            previous: None,
+            total: Some(0),
+        }
+    }
+
     pub(super) fn map<U>(self, each: impl FnMut(T) -> U) -> Page<U> {
         Page {
             rows: self.rows.into_iter().map(each).collect(),

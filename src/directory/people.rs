@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use super::access::{Acting, watched};
-use super::admit::usable_id;
 use super::pages::{Cursor, Page, asked, page};
 use super::rules::Action;
 use super::{
@@ -176,16 +175,6 @@ pub(super) fn add_reason(role: &mut Role, by_hand: &mut Option<Role>, by_group: 
     }
 }
 
-/// The address of the account that an identity belongs to.
-///
-/// # Errors
-/// If the store does not answer.
-pub async fn address_of(store: &Store, issuer: &str, subject: &str) -> Result<Option<EmailAddress>, StoreError> {
-    let user = store.reading().await?.user_by_identity(issuer, subject).await?;
-    let (shown, _) = user.and_then(|user| user.email).unzip();
-    Ok(shown.and_then(|shown| EmailAddress::parse(&shown).ok()))
-}
-
 /// Changes a role; live sessions show it within a second.
 ///
 /// # Errors
@@ -199,7 +188,7 @@ pub async fn set_role(
     now: UnixTime,
 ) -> Result<User, ChangeError> {
     let action = Action::SetRole;
-    let outcome = async {
+    let doing = Box::pin(async {
         let mut change = store.change(now).await?;
         let before = to_change(&mut change, actor, action, who, expected).await?;
         if before.role == role {
@@ -220,9 +209,8 @@ pub async fn set_role(
         change.record(event, now).await?;
         change.commit().await?;
         Ok(user.into())
-    };
-    let outcome = outcome.await;
-    watched(store, actor, action, who, now, outcome).await
+    });
+    watched(store, actor, action, who, now, doing).await
 }
 
 /// Deactivates an account and ends its sessions.
@@ -237,8 +225,8 @@ pub async fn deactivate(
     now: UnixTime,
 ) -> Result<User, ChangeError> {
     let action = Action::DeactivatePerson;
-    let outcome = set_status(store, actor, action, who, expected, now).await;
-    watched(store, actor, action, who, now, outcome).await
+    let doing = Box::pin(set_status(store, actor, action, who, expected, now));
+    watched(store, actor, action, who, now, doing).await
 }
 
 /// Lets a deactivated person sign in again.
@@ -253,8 +241,8 @@ pub async fn activate(
     now: UnixTime,
 ) -> Result<User, ChangeError> {
     let action = Action::ActivatePerson;
-    let outcome = set_status(store, actor, action, who, expected, now).await;
-    watched(store, actor, action, who, now, outcome).await
+    let doing = Box::pin(set_status(store, actor, action, who, expected, now));
+    watched(store, actor, action, who, now, doing).await
 }
 
 async fn set_status(
@@ -302,7 +290,7 @@ pub async fn remove(
     now: UnixTime,
 ) -> Result<User, ChangeError> {
     let action = Action::RemovePerson;
-    let outcome = async {
+    let doing = Box::pin(async {
         let mut change = store.change(now).await?;
         let user = to_change(&mut change, actor, action, who, expected).await?;
         keep_an_admin(&mut change, &user, now).await?;
@@ -313,9 +301,8 @@ pub async fn remove(
         change.record(event, now).await?;
         change.commit().await?;
         Ok(user.into())
-    };
-    let outcome = outcome.await;
-    watched(store, actor, action, who, now, outcome).await
+    });
+    watched(store, actor, action, who, now, doing).await
 }
 
 /// Takes an account away with all that hangs on it.
@@ -327,101 +314,13 @@ pub(super) async fn delete(change: &mut Change, user: &UserRow) -> Result<(), St
     change.publish(ChangeKind::UserEnded, user.id.as_str()).await
 }
 
-/// Links a further identity to an account: from then on who comes by it is this person.
-///
-/// # Errors
-/// If there is nobody, the identity is another account's, or whoever acts may not.
-pub async fn link(
-    store: &Store,
-    actor: &Actor,
-    who: &str,
-    issuer: &str,
-    subject: &str,
-    now: UnixTime,
-) -> Result<Person, ChangeError> {
-    let action = Action::LinkIdentity;
-    let outcome = async {
-        let mut change = store.change(now).await?;
-        let before = to_change(&mut change, actor, action, who, None).await?;
-        if !usable_id(issuer) || !usable_id(subject) {
-            return Err(ChangeError::NoIdentity);
-        }
-        match change.user_by_identity(issuer, subject).await? {
-            Some(other) if other.id == before.id => return Ok(()),
-            Some(other) => return Err(ChangeError::IdentityTaken(other.called().to_owned())),
-            None => {}
-        }
-        let mut user = before.clone();
-        user.version += 1;
-        change.update_user(&before, &user).await?;
-        change.link_identity(issuer, subject, &user.id).await?;
-        change.forget_refused_person(Some((issuer, subject)), None).await?;
-        let event = event_about(Kind::IdentityChange, actor, &user)
-            .detail("how", "linked")
-            .after(json!({ "issuer": issuer, "subject": subject }));
-        change.record(event, now).await?;
-        Ok(change.commit().await?)
-    };
-    let outcome = outcome.await;
-    watched(store, actor, action, who, now, outcome).await?;
-    person(store, actor, who).await
-}
-
-/// Takes an identity from an account and ends the sessions that began by it, and the places in teams that came from its
-/// groups.
-///
-/// # Errors
-/// If there is nobody, the identity is not theirs or their only one, or whoever acts may not.
-pub async fn unlink(
-    store: &Store,
-    actor: &Actor,
-    who: &str,
-    issuer: &str,
-    subject: &str,
-    now: UnixTime,
-) -> Result<Person, ChangeError> {
-    let action = Action::UnlinkIdentity;
-    let outcome = async {
-        let mut change = store.change(now).await?;
-        let before = to_change(&mut change, actor, action, who, None).await?;
-        let identities = change.identities(&before.id).await?;
-        if !identities
-            .iter()
-            .any(|identity| identity.issuer == issuer && identity.subject == subject)
-        {
-            return Err(ChangeError::Gone);
-        }
-        if identities.len() == 1 {
-            return Err(ChangeError::LastIdentity(before.called().to_owned()));
-        }
-        let mut user = before.clone();
-        user.version += 1;
-        change.update_user(&before, &user).await?;
-        change.unlink_identity(issuer, subject).await?;
-        // Where another of theirs is at the same issuer, its groups come back at the next sign-in by it.
-        change.delete_members_from(&user.id, issuer).await?;
-        change.publish(ChangeKind::User, user.id.as_str()).await?;
-        for sid in change.delete_sessions_by(issuer, subject).await? {
-            change.publish(ChangeKind::Session, &sid).await?;
-        }
-        let event = event_about(Kind::IdentityChange, actor, &user)
-            .detail("how", "unlinked")
-            .before(json!({ "issuer": issuer, "subject": subject }));
-        change.record(event, now).await?;
-        Ok(change.commit().await?)
-    };
-    let outcome = outcome.await;
-    watched(store, actor, action, who, now, outcome).await?;
-    person(store, actor, who).await
-}
-
 /// Ends one session, by its public id.
 ///
 /// # Errors
 /// If there is none, or whoever acts may not.
 pub async fn end_session(store: &Store, actor: &Actor, sid: &str, now: UnixTime) -> Result<(), ChangeError> {
     let action = Action::EndSessions;
-    let outcome = async {
+    let doing = Box::pin(async {
         let mut change = store.change(now).await?;
         let acting = Acting::read(&mut change, actor).await?;
         let sid = &plain(sid);
@@ -435,9 +334,8 @@ pub async fn end_session(store: &Store, actor: &Actor, sid: &str, now: UnixTime)
         let event = event_about(Kind::Revocation, actor, &user).detail("sid", sid);
         change.record(event, now).await?;
         Ok(change.commit().await?)
-    };
-    let outcome = outcome.await;
-    watched(store, actor, action, sid, now, outcome).await
+    });
+    watched(store, actor, action, sid, now, doing).await
 }
 
 /// Ends all sessions of one person; says how many.
@@ -446,7 +344,7 @@ pub async fn end_session(store: &Store, actor: &Actor, sid: &str, now: UnixTime)
 /// If there is nobody, or whoever acts may not.
 pub async fn end_sessions(store: &Store, actor: &Actor, who: &str, now: UnixTime) -> Result<u64, ChangeError> {
     let action = Action::EndSessions;
-    let outcome = async {
+    let doing = Box::pin(async {
         let mut change = store.change(now).await?;
         let acting = Acting::read(&mut change, actor).await?;
         let user = visible(&mut change, &acting, action, who).await?;
@@ -459,9 +357,8 @@ pub async fn end_sessions(store: &Store, actor: &Actor, who: &str, now: UnixTime
         change.record(event, now).await?;
         change.commit().await?;
         Ok(ended)
-    };
-    let outcome = outcome.await;
-    watched(store, actor, action, who, now, outcome).await
+    });
+    watched(store, actor, action, who, now, doing).await
 }
 
 /// Whether the next stranger to sign in becomes the admin: nobody signed in yet, no admin was added, and there are no
@@ -481,12 +378,12 @@ pub async fn is_empty(store: &Store) -> Result<bool, StoreError> {
     Ok(!store.reading().await?.any_user().await?)
 }
 
-/// Whether one admin alone can sign in: worth a hint to make a second.
+/// Whether no more than one admin can sign in: worth a hint to make a second.
 ///
 /// # Errors
 /// If the store does not answer.
 pub async fn one_admin_only(store: &Store) -> Result<bool, StoreError> {
-    Ok(store.reading().await?.active_admins().await? == 1)
+    Ok(store.reading().await?.active_admins().await? <= 1)
 }
 
 /// The person of this name, if whoever acts may. Who may not see everybody hears the same whether or not there is one.
@@ -507,7 +404,7 @@ pub(super) async fn visible(
 }
 
 /// The row of somebody who is to be changed, as it was looked at.
-async fn to_change(
+pub(super) async fn to_change(
     change: &mut Change,
     actor: &Actor,
     action: Action,

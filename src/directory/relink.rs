@@ -114,7 +114,7 @@ pub async fn relink(
     now: UnixTime,
 ) -> Result<(Vec<RelinkLine>, bool), ChangeError> {
     let action = Action::LinkIdentity;
-    let outcome = async {
+    let doing = Box::pin(async {
         let mut change = store.change(now).await?;
         Acting::read(&mut change, actor).await?.must_here(action)?;
         if !usable_id(from) || !usable_id(to) {
@@ -135,9 +135,8 @@ pub async fn relink(
             change.commit().await?;
         }
         Ok((lines, true))
-    };
-    let outcome = outcome.await;
-    watched(store, actor, action, from, now, outcome).await
+    });
+    watched(store, actor, action, from, now, doing).await
 }
 
 /// Takes the marks of a move away; says how many there were.
@@ -151,7 +150,7 @@ pub async fn forget_relinks(
     now: UnixTime,
 ) -> Result<usize, ChangeError> {
     let action = Action::LinkIdentity;
-    let outcome = async {
+    let doing = Box::pin(async {
         let mut change = store.change(now).await?;
         Acting::read(&mut change, actor).await?.must_here(action)?;
         let gone = change.forget_relinks(from, to).await?;
@@ -165,9 +164,8 @@ pub async fn forget_relinks(
         }
         change.commit().await?;
         Ok(gone.len())
-    };
-    let outcome = outcome.await;
-    watched(store, actor, action, from, now, outcome).await
+    });
+    watched(store, actor, action, from, now, doing).await
 }
 
 async fn plan(change: &mut Change, from: &str, to: &str, by: &RelinkBy) -> Result<Vec<RelinkLine>, StoreError> {

@@ -3,17 +3,17 @@
 use serde_json::json;
 
 use super::access::{Acting, watched};
+use super::links::LinkedGroup;
 use super::names;
 use super::pages::{Cursor, Page, asked, page};
-use super::people::{add_reason, named, plain};
+use super::people::{add_reason, plain};
 use super::rules::Action;
 use super::{Actor, ChangeError, GroupRole, Status, User, Version, unchanged};
 use crate::clock::UnixTime;
 use crate::person::{Role, TeamId, UserId};
 use crate::seal;
 use crate::store::{
-    Change, ChangeKind, LinkRow, MemberRow, Position, Reading, SortKey, Store, StoreError, TeamRow, UserRow,
-    place_in_team,
+    Change, ChangeKind, LinkRow, MemberRow, Position, Reading, SortKey, Store, TeamRow, UserRow, place_in_team,
 };
 use crate::telemetry::audit::{Event, Kind};
 
@@ -66,17 +66,8 @@ pub struct Member {
     pub by_group: Vec<GroupRole>,
 }
 
-/// A group that a team follows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkedGroup {
-    /// The group, without a leading slash.
-    pub group: String,
-    /// What its people are in the team.
-    pub role: Role,
-}
-
 impl Team {
-    fn of(row: TeamRow, members: i64) -> Self {
+    pub(super) fn of(row: TeamRow, members: i64) -> Self {
         Self {
             id: TeamId::new(&row.id),
             name: row.name,
@@ -152,7 +143,7 @@ pub async fn team(
     })
 }
 
-fn member(user: UserRow, reasons: Vec<MemberRow>) -> Member {
+pub(super) fn member(user: UserRow, reasons: Vec<MemberRow>) -> Member {
     let User {
         id,
         email,
@@ -184,7 +175,7 @@ fn member(user: UserRow, reasons: Vec<MemberRow>) -> Member {
 /// If the name cannot be one or is taken, or whoever acts may not.
 pub async fn create_team(store: &Store, actor: &Actor, name: &str, now: UnixTime) -> Result<Team, ChangeError> {
     let action = Action::CreateTeam;
-    let outcome = async {
+    let doing = Box::pin(async {
         let mut change = store.change(now).await?;
         Acting::read(&mut change, actor).await?.must_here(action)?;
         let name = free_name(&mut change, name, None).await?;
@@ -210,9 +201,8 @@ pub async fn create_team(store: &Store, actor: &Actor, name: &str, now: UnixTime
         change.record(event, now).await?;
         change.commit().await?;
         Ok(Team::of(row, 0))
-    };
-    let outcome = outcome.await;
-    watched(store, actor, action, name, now, outcome).await
+    });
+    watched(store, actor, action, name, now, doing).await
 }
 
 /// Gives a team another name; live sessions show it within a second. The groups that it follows stay.
@@ -228,7 +218,7 @@ pub async fn rename_team(
     now: UnixTime,
 ) -> Result<Team, ChangeError> {
     let action = Action::RenameTeam;
-    let outcome = async {
+    let doing = Box::pin(async {
         let mut change = store.change(now).await?;
         let before = to_change(&mut change, actor, action, team, expected).await?;
         let name = free_name(&mut change, name, Some(&before.id)).await?;
@@ -252,9 +242,8 @@ pub async fn rename_team(
             ..before
         };
         Ok(Team::of(row, members))
-    };
-    let outcome = outcome.await;
-    watched(store, actor, action, team, now, outcome).await
+    });
+    watched(store, actor, action, team, now, doing).await
 }
 
 /// Ends a team; nobody is in it any more.
@@ -269,7 +258,7 @@ pub async fn delete_team(
     now: UnixTime,
 ) -> Result<(), ChangeError> {
     let action = Action::DeleteTeam;
-    let outcome = async {
+    let doing = Box::pin(async {
         let mut change = store.change(now).await?;
         let row = to_change(&mut change, actor, action, team, expected).await?;
         let members = change.count_members(&row.id).await?;
@@ -280,232 +269,11 @@ pub async fn delete_team(
             .before(json!({ "name": row.name, "members": members }));
         change.record(event, now).await?;
         Ok(change.commit().await?)
-    };
-    let outcome = outcome.await;
-    watched(store, actor, action, team, now, outcome).await
+    });
+    watched(store, actor, action, team, now, doing).await
 }
 
-/// Puts somebody into a team by hand, or gives them another role in it. Beside what comes from groups: the stronger
-/// counts, so a role by hand that would not count is refused.
-///
-/// # Errors
-/// If there is no such team or person, a group gives them as much, or whoever acts may not.
-pub async fn set_member(
-    store: &Store,
-    actor: &Actor,
-    team: &str,
-    who: &str,
-    role: Role,
-    expected: Option<Version>,
-    now: UnixTime,
-) -> Result<(), ChangeError> {
-    let action = Action::SetMember;
-    let outcome = async {
-        let mut change = store.change(now).await?;
-        let row = to_change(&mut change, actor, action, team, expected).await?;
-        let user = named(&mut change, who).await?;
-        let reasons = change.membership(&row.id, &user.id).await?;
-        let (by_hand, by_group): (Vec<_>, Vec<_>) = reasons.into_iter().partition(MemberRow::by_hand);
-        let enough = by_group.iter().find(|reason| reason.role.strength() >= role.strength());
-        match (by_hand.first(), enough) {
-            (Some(reason), _) if reason.role == role => return Ok(()),
-            (None, Some(reason)) => return Err(ChangeError::FromGroup(reason.group.clone())),
-            _ => {}
-        }
-        let before = strongest(by_hand.iter().chain(&by_group));
-        let member = by_hand_row(&row, &user, role);
-        change.put_member(&member).await?;
-        change.touch_team(&row.id).await?;
-        let after = strongest(by_group.iter().chain([&member]));
-        tell_member(&mut change, actor, &row, &user, (before, after), "by hand", now).await?;
-        Ok(change.commit().await?)
-    };
-    let outcome = outcome.await;
-    watched(store, actor, action, team, now, outcome).await
-}
-
-/// Takes somebody out of a team who was put in by hand. What a group gives stays.
-///
-/// # Errors
-/// If there is no such team or person, they are not in it or only by a group, or whoever acts may not.
-pub async fn remove_member(
-    store: &Store,
-    actor: &Actor,
-    team: &str,
-    who: &str,
-    expected: Option<Version>,
-    now: UnixTime,
-) -> Result<(), ChangeError> {
-    let action = Action::RemoveMember;
-    let outcome = async {
-        let mut change = store.change(now).await?;
-        let row = to_change(&mut change, actor, action, team, expected).await?;
-        // Whether there is such a person at all, and what they are called, is not a team admin's to learn.
-        let user = match named(&mut change, who).await {
-            Err(ChangeError::NoSuchPerson(_)) => return Err(ChangeError::NotInTeam(who.to_owned())),
-            found => found?,
-        };
-        let reasons = change.membership(&row.id, &user.id).await?;
-        let (by_hand, by_group): (Vec<_>, Vec<_>) = reasons.into_iter().partition(MemberRow::by_hand);
-        let Some(reason) = by_hand.first() else {
-            return Err(match by_group.first() {
-                Some(reason) => ChangeError::FromGroup(reason.group.clone()),
-                None => ChangeError::NotInTeam(who.to_owned()),
-            });
-        };
-        change.delete_member(reason).await?;
-        change.touch_team(&row.id).await?;
-        let before = strongest(by_hand.iter().chain(&by_group));
-        let after = strongest(by_group.iter());
-        tell_member(&mut change, actor, &row, &user, (before, after), "by hand", now).await?;
-        Ok(change.commit().await?)
-    };
-    let outcome = outcome.await;
-    watched(store, actor, action, team, now, outcome).await
-}
-
-/// Lets a team follow a group: its people are in the team with this role from their next sign-in on. A link that is there
-/// gets another role, which counts at once.
-///
-/// # Errors
-/// If there is no such team, the group's name cannot be one, or whoever acts may not.
-pub async fn follow_group(
-    store: &Store,
-    actor: &Actor,
-    team: &str,
-    group: &str,
-    role: Role,
-    expected: Option<Version>,
-    now: UnixTime,
-) -> Result<(), ChangeError> {
-    let action = Action::FollowGroup;
-    let outcome = async {
-        let mut change = store.change(now).await?;
-        let row = to_change(&mut change, actor, action, team, expected).await?;
-        let group = names::group(group);
-        if group.is_empty() || group.chars().count() > names::LONGEST_GROUP || group.chars().any(char::is_control) {
-            return Err(ChangeError::NotAName(
-                group.to_owned(),
-                "a group has a name of 1 to 512 characters without control characters",
-            ));
-        }
-        let links = change.links_of(&row.id).await?;
-        let before = links.iter().find(|link| link.group == group).map(|link| link.role);
-        if before == Some(role) {
-            return Ok(());
-        }
-        let link = LinkRow {
-            team: row.id.clone(),
-            group: group.to_owned(),
-            role,
-        };
-        change.put_link(&link).await?;
-        change.touch_team(&row.id).await?;
-        if before.is_some() {
-            change.publish(ChangeKind::Team, &row.id).await?;
-        }
-        let mut event = about(Kind::TeamChange, actor, &row)
-            .detail("how", "follows a group")
-            .detail("group", group)
-            .after(json!({ "role": role }));
-        if let Some(before) = before {
-            event = event.before(json!({ "role": before }));
-        }
-        change.record(event, now).await?;
-        Ok(change.commit().await?)
-    };
-    let outcome = outcome.await;
-    watched(store, actor, action, team, now, outcome).await
-}
-
-/// How many would be out of a team that no longer followed this group.
-///
-/// # Errors
-/// If there is no such team or link, or whoever acts may not end it.
-pub async fn only_by_group(store: &Store, actor: &Actor, team: &str, group: &str) -> Result<u64, ChangeError> {
-    let mut reading = store.reading().await?;
-    let acting = Acting::read(&mut reading, actor).await?;
-    let row = visible(&mut reading, &acting, Action::UnfollowGroup, team).await?;
-    let group = plain(names::group(group));
-    if !reading.links_of(&row.id).await?.iter().any(|link| link.group == group) {
-        return Err(ChangeError::Gone);
-    }
-    let people = reading.count_by_group_alone(&row.id, &group).await?;
-    Ok(u64::try_from(people).unwrap_or_default())
-}
-
-/// Lets a team no longer follow a group; who was in it by this group alone is out.
-///
-/// # Errors
-/// If there is no such team or link, or whoever acts may not.
-pub async fn unfollow_group(
-    store: &Store,
-    actor: &Actor,
-    team: &str,
-    group: &str,
-    expected: Option<Version>,
-    now: UnixTime,
-) -> Result<(), ChangeError> {
-    let action = Action::UnfollowGroup;
-    let outcome = async {
-        let mut change = store.change(now).await?;
-        let row = to_change(&mut change, actor, action, team, expected).await?;
-        let group = plain(names::group(group));
-        if !change.delete_link(&row.id, &group).await? {
-            return Err(ChangeError::Gone);
-        }
-        change.touch_team(&row.id).await?;
-        change.publish(ChangeKind::Team, &row.id).await?;
-        let event = about(Kind::TeamChange, actor, &row)
-            .detail("how", "no longer follows a group")
-            .detail("group", &group);
-        change.record(event, now).await?;
-        Ok(change.commit().await?)
-    };
-    let outcome = outcome.await;
-    watched(store, actor, action, team, now, outcome).await
-}
-
-pub(super) fn strongest<'a>(reasons: impl Iterator<Item = &'a MemberRow>) -> Option<Role> {
-    reasons.map(|row| row.role).max_by_key(|role| role.strength())
-}
-
-pub(super) fn by_hand_row(team: &TeamRow, user: &UserRow, role: Role) -> MemberRow {
-    MemberRow {
-        team: team.id.clone(),
-        user: user.id.clone(),
-        source: String::new(),
-        group: String::new(),
-        role,
-    }
-}
-
-/// Writes down that somebody's place in a team changed, and lets their sessions show it.
-pub(super) async fn tell_member(
-    change: &mut Change,
-    actor: &Actor,
-    team: &TeamRow,
-    user: &UserRow,
-    (before, after): (Option<Role>, Option<Role>),
-    how: &str,
-    now: UnixTime,
-) -> Result<(), StoreError> {
-    change.publish(ChangeKind::User, user.id.as_str()).await?;
-    let mut event = Event::new(Kind::MembershipChange, actor)
-        .about("user", user.id.as_str(), user.called())
-        .detail("team", &team.name)
-        .detail("team_id", &team.id)
-        .detail("how", how);
-    if let Some(role) = before {
-        event = event.before(json!({ "role": role }));
-    }
-    if let Some(role) = after {
-        event = event.after(json!({ "role": role }));
-    }
-    change.record(event, now).await
-}
-
-fn about(kind: Kind, actor: &Actor, team: &TeamRow) -> Event {
+pub(super) fn about(kind: Kind, actor: &Actor, team: &TeamRow) -> Event {
     Event::new(kind, actor).about("team", &team.id, &team.name)
 }
 
@@ -518,7 +286,12 @@ async fn free_name(change: &mut Change, name: &str, except: Option<&str>) -> Res
 }
 
 /// The team of this id or name, if whoever acts may. Who may not see all teams hears the same whether or not there is one.
-async fn visible(reading: &mut Reading, acting: &Acting, action: Action, team: &str) -> Result<TeamRow, ChangeError> {
+pub(super) async fn visible(
+    reading: &mut Reading,
+    acting: &Acting,
+    action: Action,
+    team: &str,
+) -> Result<TeamRow, ChangeError> {
     match find_team(reading, team).await {
         Ok(row) => {
             acting.must_in(reading, action, &row.id).await?;
@@ -543,7 +316,7 @@ pub(super) async fn find_team(reading: &mut Reading, team: &str) -> Result<TeamR
 }
 
 /// The row of a team that is to be changed, as it was looked at.
-async fn to_change(
+pub(super) async fn to_change(
     change: &mut Change,
     actor: &Actor,
     action: Action,

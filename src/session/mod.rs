@@ -22,7 +22,7 @@ use secrecy::SecretString;
 
 pub use self::live::Session;
 pub use self::recheck::Due;
-pub use self::records::{list, one, people};
+pub use self::records::{list, newest, one, people};
 pub use self::sessions::Sessions;
 pub use self::token::Token;
 use crate::clock::UnixTime;

@@ -11,8 +11,25 @@ use crate::store::{SessionListed, Store, StoreError, Whose};
 /// If the store does not answer.
 pub async fn list(store: &Store, of: Option<&UserId>, now: UnixTime) -> Result<Vec<Listed>, Unavailable> {
     let whose = of.map_or(Whose::Everybodys, Whose::Of);
-    let rows = store.reading().await?.sessions(whose, now).await?;
+    let rows = store.reading().await?.sessions(whose, i64::MAX, now).await?;
     Ok(rows.into_iter().map(listed).collect::<Result<_, _>>()?)
+}
+
+/// The newest live sessions of one person, and whether there are more.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn newest(
+    store: &Store,
+    of: &UserId,
+    limit: usize,
+    now: UnixTime,
+) -> Result<(Vec<Listed>, bool), Unavailable> {
+    let one_more = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let mut rows = store.reading().await?.sessions(Whose::Of(of), one_more, now).await?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    Ok((rows.into_iter().map(listed).collect::<Result<_, _>>()?, more))
 }
 
 /// The live session of this public id.
@@ -20,7 +37,7 @@ pub async fn list(store: &Store, of: Option<&UserId>, now: UnixTime) -> Result<V
 /// # Errors
 /// If the store does not answer.
 pub async fn one(store: &Store, sid: &str, now: UnixTime) -> Result<Option<Listed>, Unavailable> {
-    let rows = store.reading().await?.sessions(Whose::This(sid), now).await?;
+    let rows = store.reading().await?.sessions(Whose::This(sid), 1, now).await?;
     Ok(rows.into_iter().next().map(listed).transpose()?)
 }
 

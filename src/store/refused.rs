@@ -39,11 +39,13 @@ impl RefusedRow {
 }
 
 impl Reading {
-    /// All of them, newest first.
-    pub(crate) async fn refused(&mut self) -> Result<Vec<RefusedRow>, StoreError> {
+    /// The newest first, and how many there are.
+    pub(crate) async fn refused(&mut self, limit: i64) -> Result<(Vec<RefusedRow>, i64), StoreError> {
         let sql = "SELECT * FROM refused ORDER BY at DESC, id LIMIT $1";
-        let rows = self.link.rows(sql, &[MOST.into()]).await?;
-        rows.iter().map(RefusedRow::read).collect()
+        let rows = self.link.rows(sql, &[limit.min(MOST).into()]).await?;
+        let count = self.link.one("SELECT COUNT(*) AS n FROM refused", &[]).await?;
+        let rows = rows.iter().map(RefusedRow::read).collect::<Result<_, _>>()?;
+        Ok((rows, count.get("n")?))
     }
 
     pub(crate) async fn refused_one(&mut self, id: &str) -> Result<Option<RefusedRow>, StoreError> {

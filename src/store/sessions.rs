@@ -143,7 +143,12 @@ impl Reading {
     }
 
     /// Live sessions, newest first.
-    pub(crate) async fn sessions(&mut self, whose: Whose<'_>, now: UnixTime) -> Result<Vec<SessionListed>, StoreError> {
+    pub(crate) async fn sessions(
+        &mut self,
+        whose: Whose<'_>,
+        limit: i64,
+        now: UnixTime,
+    ) -> Result<Vec<SessionListed>, StoreError> {
         let mut question = Question::default();
         question
             .say("SELECT sid, user_id, email, sessions.created AS session_created, expires, last_seen, method, user_agent, ")
@@ -154,7 +159,7 @@ impl Reading {
             Whose::Of(user) => question.say(" AND user_id = ").value(user.as_str()),
             Whose::This(sid) => question.say(" AND sid = ").value(sid),
         };
-        question.say(" ORDER BY sessions.created DESC, sid");
+        question.say(" ORDER BY sessions.created DESC, sid LIMIT ").value(limit);
         let rows = self.link.answer(question).await?;
         rows.iter().map(SessionListed::read).collect()
     }

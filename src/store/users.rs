@@ -50,6 +50,23 @@ impl IdentityRow {
 }
 
 impl UserRow {
+    /// Somebody new, whom nobody has seen yet.
+    pub(crate) fn new(id: UserId, email: Option<&EmailAddress>, role: Role, created: UnixTime) -> Self {
+        Self {
+            id,
+            email: email.map(|email| (email.as_str().to_owned(), email.folded().to_owned())),
+            username: None,
+            name: None,
+            role,
+            deactivated: false,
+            created,
+            signed_in: None,
+            version: 1,
+            expires: None,
+            invited_by: None,
+        }
+    }
+
     /// Where the account stands, as it is filtered by.
     pub(crate) const fn status(&self) -> &'static str {
         match (self.deactivated, self.signed_in) {

@@ -48,7 +48,7 @@ async fn attempt(store: &Store, actor: &Actor, action: Action, on: &On<'_>) -> R
             planned.and(invited.map(drop))
         }
         Action::Withdraw => withdraw(store, actor, who, NOW).await.map(drop),
-        Action::SeeRefused => super::super::refused(store, actor).await.map(drop),
+        Action::SeeRefused => super::super::refused(store, actor, 9).await.map(drop),
         Action::Approve => approve(store, actor, "gone", Role::Admin, NOW).await.map(drop),
         Action::DismissRefused => dismiss(store, actor, "gone", NOW).await,
         Action::SeeTeams => {

@@ -127,12 +127,12 @@ async fn who_was_refused_is_listed_once_and_approved_exactly_as_they_came() {
         let mut unverified = arrival("eve");
         unverified.email = ClaimedEmail::Unverified(email("eve@example.com"));
         admit(&store, &unverified, &closed(), NOW).await.unwrap_err();
-        let listed = super::super::refused(&store, &ann).await.unwrap();
+        let listed = super::super::refused(&store, &ann, 9).await.unwrap().rows;
         assert_eq!(listed.len(), 1);
         assert_eq!((listed[0].times, listed[0].at), (3, NOW.plus(2)));
         assert_eq!(listed[0].email.as_deref(), Some("bob@example.com"));
         approve(&store, &ann, &listed[0].id, Role::Viewer, NOW).await.unwrap();
-        assert!(super::super::refused(&store, &ann).await.unwrap().is_empty());
+        assert!(super::super::refused(&store, &ann, 9).await.unwrap().rows.is_empty());
         // The same address by another identity is not whom the admin saw.
         let mut other = arrival("other");
         other.email = ClaimedEmail::Verified(email("bob@example.com"));
@@ -146,7 +146,7 @@ async fn who_was_refused_is_listed_once_and_approved_exactly_as_they_came() {
         assert_eq!((user.username.as_deref(), user.status), (Some("bob"), Status::Active));
 
         admit(&store, &arrival("zoe"), &closed(), NOW).await.unwrap_err();
-        let id = super::super::refused(&store, &ann).await.unwrap()[0].id.clone();
+        let id = super::super::refused(&store, &ann, 9).await.unwrap().rows[0].id.clone();
         dismiss(&store, &ann, &id, NOW).await.unwrap();
         assert!(matches!(dismiss(&store, &ann, &id, NOW).await, Err(ChangeError::Gone)));
         assert!(matches!(
@@ -167,7 +167,7 @@ async fn strangers_fill_neither_the_list_nor_the_audit_log() {
                 .unwrap_err();
         }
         let shell = Actor::shell();
-        let listed = super::super::refused(&store, &shell).await.unwrap();
+        let listed = super::super::refused(&store, &shell, 1_000).await.unwrap().rows;
         assert_eq!(listed.len(), 1_000);
         assert_eq!(listed[0].subject, "x1049", "the newest are kept");
         let count = async |store: &Store| {

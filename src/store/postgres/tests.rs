@@ -279,7 +279,7 @@ async fn a_refusal_that_is_remembered_takes_its_rows_in_the_order_in_which_a_cha
     knocking.await.unwrap().unwrap();
     assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
     assert_eq!(
-        store.reading().await.unwrap().refused().await.unwrap().len(),
+        store.reading().await.unwrap().refused(9).await.unwrap().1,
         1,
         "who knocked after it"
     );
