@@ -57,7 +57,7 @@ struct Report {
 
 fn about(loaded: &Loaded, report: &mut Report) {
     let settings = &loaded.settings;
-    report.settings = loaded.shown().collect();
+    report.settings.clone_from(&settings.shown.list());
     report.addresses = vec![
         ("redirect_uri", settings.redirect_uri()),
         ("post_logout_redirect_uri", settings.post_logout_redirect_uri()),

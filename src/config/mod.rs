@@ -11,6 +11,7 @@ mod postgres;
 mod problem;
 mod secret_file;
 mod settings;
+mod shown;
 mod source;
 pub mod table;
 mod words;
@@ -20,10 +21,10 @@ use std::path::Path;
 pub use problem::{Problem, Problems, Source, Warning};
 pub use secret_file::KeyFileError;
 pub use settings::*;
+pub use shown::{Shown, ShownSettings};
 
 use parse::Reader;
 use source::{Found, Values};
-use table::{Preset, SETTINGS, Setting};
 
 /// A configuration that was read and is right.
 #[derive(Clone, Debug)]
@@ -32,8 +33,6 @@ pub struct Loaded {
     pub settings: Settings,
     /// What an operator should know of at each start.
     pub warnings: Vec<Warning>,
-    values: Values,
-    derived: Vec<(&'static str, String)>,
 }
 
 /// The environment of this process. A value that is not UTF-8 is marked, and refused if it is one of ours.
@@ -51,7 +50,7 @@ pub fn process_environment() -> impl Iterator<Item = (String, String)> {
 pub fn load(env: impl IntoIterator<Item = (String, String)>, file: Option<&Path>) -> Result<Loaded, Problems> {
     let mut found = Vec::new();
     let values = source::read(env, file, &mut found);
-    understand(values, found)
+    understand(&values, found)
 }
 
 /// Reads what a command needs that looks into the database. What is wrong with other settings is not its matter, but
@@ -91,8 +90,8 @@ pub fn load_moving(
     outcome(moving, found)
 }
 
-fn understand(values: Values, found: Vec<Found>) -> Result<Loaded, Problems> {
-    let mut reader = Reader::new(&values, found);
+fn understand(values: &Values, found: Vec<Found>) -> Result<Loaded, Problems> {
+    let mut reader = Reader::new(values, found);
     let settings = parse::settings(&mut reader);
     let Reader {
         found,
@@ -100,11 +99,9 @@ fn understand(values: Values, found: Vec<Found>) -> Result<Loaded, Problems> {
         derived,
         ..
     } = reader;
-    outcome(settings, found).map(|settings| Loaded {
-        settings,
-        warnings,
-        values,
-        derived,
+    outcome(settings, found).map(|mut settings| {
+        settings.shown = ShownSettings::new(values, &derived);
+        Loaded { settings, warnings }
     })
 }
 
@@ -127,44 +124,6 @@ fn outcome<T>(settings: Option<T>, found: Vec<Found>) -> Result<T, Problems> {
             write: "a report of this with `vestibule check` and the settings, without secrets".to_owned(),
         }])),
         _ => Err(Problems(problems)),
-    }
-}
-
-/// A setting as `check` shows it.
-#[derive(Clone, Debug)]
-pub struct Shown {
-    /// Which.
-    pub setting: &'static Setting,
-    /// Its value, secrets masked; None if it has none.
-    pub value: Option<String>,
-    /// Where that came from.
-    pub source: Source,
-}
-
-impl Loaded {
-    /// Every setting, its value and where that came from.
-    pub fn shown(&self) -> impl Iterator<Item = Shown> {
-        SETTINGS.iter().map(|setting| match self.values.get(setting.name) {
-            Some(value) => Shown {
-                setting,
-                value: Some(problem::shown(setting, &value.text)),
-                source: value.source.clone(),
-            },
-            None => Shown {
-                setting,
-                value: self.default_of(setting).map(|text| problem::quoted(&text)),
-                source: Source::Default,
-            },
-        })
-    }
-
-    /// What a setting that is not set means here.
-    fn default_of(&self, setting: &Setting) -> Option<String> {
-        let derived = self.derived.iter().find(|(name, _)| *name == setting.name);
-        derived.map(|(_, text)| text.clone()).or(match setting.default {
-            Preset::Text(text) => Some(text.to_owned()),
-            Preset::Words(_) => None,
-        })
     }
 }
 

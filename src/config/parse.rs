@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::problem::{Problem, Warning, shown};
 use super::settings::{LogFormat, Moving, Settings, StoreSettings, Streams};
+use super::shown::ShownSettings;
 use super::source::{Found, Value, Values, text_of};
 use super::table::{Kind, by_name};
 use super::words;
@@ -107,6 +108,7 @@ pub(super) fn settings(reader: &mut Reader<'_>) -> Option<Settings> {
         restore: restore?,
         audit_kept: audit_kept?,
         session_cache: session_cache?,
+        shown: ShownSettings::default(),
         streams: if streams? {
             Streams::OutliveSession
         } else {

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
 
+use super::shown::ShownSettings;
 use crate::person::{EmailAddress, Role};
 use crate::seal::SecretKey;
 
@@ -90,6 +91,8 @@ pub struct Settings {
     pub session_cache: u64,
     /// What becomes of what is under way when its session ends.
     pub streams: Streams,
+    /// All of them as they may be shown.
+    pub shown: ShownSettings,
 }
 
 /// What a command needs that looks into the database beside a running gateway.

@@ -178,7 +178,13 @@ fn no_secret_is_told_whatever_is_wrong_with_it() {
             for outcome in outcomes {
                 let told = match &outcome {
                     Ok(loaded) => {
-                        let shown: Vec<String> = loaded.shown().map(|shown| format!("{shown:?}")).collect();
+                        let shown: Vec<String> = loaded
+                            .settings
+                            .shown
+                            .list()
+                            .iter()
+                            .map(|shown| format!("{shown:?}"))
+                            .collect();
                         format!("{loaded:?} {shown:?}")
                     }
                     Err(problems) => format!("{problems} {problems:?} {}", problems.on_one_line()),

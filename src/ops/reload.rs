@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::config::table::{Group, Setting};
 use crate::config::{Database, EntryRules, Ldap, Oidc, SecretKeys, Settings};
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics;
@@ -95,8 +96,14 @@ impl Reloader {
         };
         self.entry.store(Arc::new(rules.clone()));
         self.current.entry = rules;
+        self.current.shown.take_over(&new.shown, is_of_entry);
         tracing::info!("the rules of who gets in were taken over; they count from the next sign-in on");
     }
+}
+
+/// Whether what is shown of a setting is one of the rules of who gets in.
+fn is_of_entry(setting: &Setting) -> bool {
+    setting.live && matches!(setting.group, Group::People | Group::Directory)
 }
 
 fn rules_differ(old: &EntryRules, new: &EntryRules) -> bool {
@@ -162,6 +169,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         audit_kept: _,
         session_cache: _,
         streams: _,
+        shown: _,
     } = new;
     let changes = [
         (

@@ -306,5 +306,6 @@ fn plain_settings(issuer: &str, app: SocketAddr, port: u16, folder: &std::path::
         audit_kept: Duration::from_hours(24),
         session_cache: 64 * 1024 * 1024,
         streams: Streams::EndWithSession,
+        shown: vestibule::config::ShownSettings::default(),
     }
 }

@@ -21,6 +21,19 @@ pub(super) fn rules(reader: &mut Reader<'_>) -> Option<EntryRules> {
     let follow_group_claims = reader.flag("ENABLE_SSO_GROUP_CLAIMS");
     let follow_ldap_groups = reader.flag("LDAP_GROUP_SYNC");
 
+    if follow_group_claims == Some(true)
+        && follow_ldap_groups == Some(true)
+        && reader.set("OIDC_ISSUER").is_some()
+        && reader.is_on("LOCAL_LDAP_LOGIN")
+    {
+        reader.warn(
+            "LDAP_GROUP_SYNC",
+            "teams follow the groups of the provider and of the directory (ENABLE_SSO_GROUP_CLAIMS is on, too): a team that \
+             follows a group takes people of either group of this name, so whoever can make a group on one side can put \
+             people into teams that were meant for the other's",
+        );
+    }
+
     let restricted = !matches!(domains, Some(Domains::Unset))
         || reader.set("VESTIBULE_ALLOWED_GROUPS").is_some()
         || provisioning != Some(true);

@@ -34,7 +34,11 @@ fn the_environment_goes_before_the_file_and_the_file_before_the_default() {
     assert_eq!(loaded.settings.upstream.authority.as_str(), "env:1");
     assert_eq!(loaded.settings.session_length.as_secs(), 36_000);
     assert_eq!(loaded.settings.keepalive.as_secs(), 75);
-    let source = |name| loaded.shown().find(|shown| shown.setting.name == name).unwrap().source;
+    let list = loaded.settings.shown.list();
+    let source = |name| {
+        let found = list.iter().find(|shown| shown.setting.name == name);
+        found.unwrap().source.clone()
+    };
     assert_eq!(
         source("VESTIBULE_UPSTREAM"),
         Source::Environment("VESTIBULE_UPSTREAM".to_owned())

@@ -190,3 +190,20 @@ fn who_gets_in_as_whom() {
         EmailVerified::Required
     );
 }
+
+#[test]
+fn teams_that_follow_groups_of_two_sides_are_warned_of() {
+    let both = [
+        ("ENABLE_SSO_GROUP_CLAIMS", "true"),
+        ("LDAP_GROUP_SYNC", "true"),
+        ("LOCAL_LDAP_LOGIN", "true"),
+        ("LOCAL_LDAP_ADDRESS", "ldaps://ldap.example.com"),
+        ("LOCAL_LDAP_BASE_DN", "dc=example"),
+    ];
+    assert_eq!(warnings(&both), ["LDAP_GROUP_SYNC"]);
+    for one_off in 0..3 {
+        let mut one = both.to_vec();
+        one[one_off].1 = "false";
+        assert_eq!(warnings(&one), [""; 0], "{one:?}");
+    }
+}

@@ -82,6 +82,7 @@ fn settings() -> Settings {
         audit_kept: Duration::from_hours(24),
         session_cache: 64 * 1024 * 1024,
         streams: Streams::EndWithSession,
+        shown: crate::config::ShownSettings::default(),
     }
 }
 
@@ -143,6 +144,45 @@ fn who_gets_in_is_taken_over_at_once() {
     assert!(waiting.is_empty());
     assert!(!entry.load().provisioning);
     assert_eq!(reloader.current().drain_timeout, Duration::from_secs(5));
+}
+
+#[test]
+fn what_was_taken_over_is_shown_and_what_waits_is_not() {
+    let shown_by = |more: &[(&str, &str)]| {
+        let base = [
+            ("VESTIBULE_UPSTREAM", "http://127.0.0.1:8080"),
+            ("OIDC_ISSUER", "https://idp.example.com"),
+            ("OIDC_CLIENT_ID", "vestibule"),
+        ];
+        let env = base
+            .iter()
+            .chain(more)
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        crate::config::load(env.collect::<Vec<_>>(), None)
+            .unwrap()
+            .settings
+            .shown
+    };
+    let with_list = |shown: crate::config::ShownSettings| Settings { shown, ..settings() };
+    let current = with_list(shown_by(&[]));
+    // The console's copy.
+    let looking = current.shown.clone();
+    let value = |name: &str| {
+        let list = looking.list();
+        let found = list.iter().find(|shown| shown.setting.name == name).unwrap();
+        found.value.clone().unwrap()
+    };
+    let entry = Arc::new(ArcSwap::from_pointee(current.entry.clone()));
+    let mut reloader = Reloader::new(current, entry, None);
+    let mut new = with_list(shown_by(&[
+        ("VESTIBULE_DEFAULT_ROLE", "viewer"),
+        ("SESSION_LENGTH", "1"),
+    ]));
+    new.entry.default_role = Role::Viewer;
+    new.session_length = Duration::from_hours(1);
+    assert_eq!(reloader.reload(Ok::<_, &str>(new)), ["SESSION_LENGTH"]);
+    assert!(value("VESTIBULE_DEFAULT_ROLE").contains("viewer"));
+    assert!(value("SESSION_LENGTH").contains("24"), "{}", value("SESSION_LENGTH"));
 }
 
 #[test]
