@@ -131,6 +131,8 @@ fn pages_of_the_console_are_locked_down() {
             "{policy}"
         );
         assert_eq!(page.field("cross-origin-opener-policy"), Some("same-origin"));
+        assert_eq!(page.field("cross-origin-embedder-policy"), Some("require-corp"));
+        assert_eq!(page.field("cross-origin-resource-policy"), Some("same-origin"));
         assert_eq!(page.field("cache-control"), Some("no-store"));
         assert_eq!(page.field("x-content-type-options"), Some("nosniff"));
         for inline in ["<style", " style=", "<script>", " onclick", "http://", "https://"] {
@@ -163,6 +165,46 @@ fn a_page_of_the_app_cannot_fetch_or_frame_the_console() {
         assert_eq!(answer.status, 403, "{dest}");
         assert!(!answer.text().contains("token"), "{dest}");
     }
+}
+
+/// A worker of the app stands before every page of the origin. What the browser asks for on its behalf it would read.
+#[test]
+fn a_service_worker_of_the_app_is_given_no_page_of_the_console() {
+    let wire = Wire::start();
+    let cookie = format!("Cookie: {}", wire.cookie);
+    let ask = |fields: &[&str]| {
+        let mut all = vec!["Host: app.test", cookie.as_str(), "Sec-Fetch-Site: same-origin"];
+        all.extend_from_slice(fields);
+        wire.ask(&format!("GET {CONSOLE}/me"), &all)
+    };
+    for fields in [
+        // Preloaded beside the worker's start, as a navigation.
+        &[
+            "Service-Worker-Navigation-Preload: true",
+            "Sec-Fetch-Mode: navigate",
+            "Sec-Fetch-Dest: document",
+        ][..],
+        &["Service-Worker-Navigation-Preload: true"],
+        // A page as the worker's own script.
+        &[
+            "Service-Worker: script",
+            "Sec-Fetch-Mode: same-origin",
+            "Sec-Fetch-Dest: serviceworker",
+        ],
+    ] {
+        let answer = ask(fields);
+        assert_eq!(answer.status, 403, "{fields:?}");
+        assert!(!answer.text().contains("token"), "{fields:?}");
+    }
+    // Where no Sec-Fetch-Dest is sent, a page is still no script: browsers refuse the type.
+    let page = ask(&["Service-Worker: script", "Accept: */*"]);
+    let is_html = page.field("content-type") == Some("text/html; charset=utf-8");
+    assert!(
+        page.status != 200 || is_html && page.field("x-content-type-options") == Some("nosniff"),
+        "{page:?}"
+    );
+    assert_eq!(page.field("service-worker-allowed"), None);
+    assert!(wire.app.seen().is_empty());
 }
 
 #[test]

@@ -5,13 +5,19 @@
 mod database;
 
 mod answers;
+mod app;
 mod bodies;
+mod client;
 mod console;
 mod console_actions;
+mod console_house;
+mod console_lists;
+mod console_people;
 mod endings;
 mod frames;
 mod http2;
 mod identity;
+mod message;
 mod pairs;
 mod reading;
 mod sharing;
