@@ -178,7 +178,7 @@ pub(super) fn pairs(digits: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Dn, first_value};
+    use super::{Dn, first_value, folded};
 
     #[test]
     fn names_are_the_same_whatever_case_spaces_and_escapes() {
@@ -235,6 +235,38 @@ mod tests {
         #[test]
         fn no_text_makes_reading_panic(text in "[a-c=,;+\"\\\\# 0-9é]{0,40}") {
             let _ = (Dn::parse(&text), first_value(&text));
+        }
+
+        #[test]
+        fn a_name_is_itself_in_every_spelling_and_no_other(
+            rdns in proptest::collection::vec(("cn|ou|dc", "[ab ,+=\"\\\\;<>#é🦀]{1,4}"), 1..5),
+            other in "[ab ,+=\"\\\\;<>#é🦀]{1,4}",
+        ) {
+            let in_pairs = |value: &str| value.bytes().map(|byte| format!("\\{byte:02X}")).collect::<Vec<_>>().concat();
+            // Each special character by itself; at the ends blanks are special, too.
+            let plainly = |value: &str| value.chars().fold(String::new(), |mut text, c| {
+                if !c.is_alphanumeric() && c.is_ascii() {
+                    text.push('\\');
+                }
+                text.push(c);
+                text
+            });
+            let spelled = |rdns: &[(String, String)], between: &str, value: &dyn Fn(&str) -> String| {
+                let rdns: Vec<String> = rdns.iter().map(|(kind, text)| format!("{kind}={}", value(text))).collect();
+                Dn::parse(&rdns.join(between)).unwrap()
+            };
+            let name = spelled(&rdns, ",", &in_pairs);
+            prop_assert_eq!(&name, &spelled(&rdns, " , ", &plainly));
+            let loud: Vec<_> = rdns.iter().map(|(kind, text)| (kind.to_uppercase(), text.to_uppercase())).collect();
+            prop_assert_eq!(&name, &spelled(&loud, ";", &in_pairs));
+            for at in 0..rdns.len() {
+                let above = spelled(&rdns[at..], ",", &in_pairs);
+                prop_assert!(name.is_under(&above));
+                prop_assert_eq!(at == 0, name == above);
+            }
+            let mut changed = rdns.clone();
+            changed[0].1.clone_from(&other);
+            prop_assert_eq!(folded(&other) == folded(&rdns[0].1), name == spelled(&changed, ",", &plainly));
         }
 
         #[test]
