@@ -62,11 +62,13 @@ fn about(loaded: &Loaded, report: &mut Report) {
         ("redirect_uri", settings.redirect_uri()),
         ("post_logout_redirect_uri", settings.post_logout_redirect_uri()),
     ];
-    report.notes.push(format!(
-        "somebody who signed in is not asked about again at the provider until the session ends: who is removed there \
-         stays signed in here for up to {} hours (SESSION_LENGTH); `vestibule users deactivate` ends it at once",
-        settings.session_length.as_secs().div_ceil(3_600)
-    ));
+    if settings.oidc.is_some() {
+        report.notes.push(format!(
+            "somebody who signed in is not asked about again at the provider until the session ends: who is removed there \
+             stays signed in here for up to {} hours (SESSION_LENGTH); `vestibule users deactivate` ends it at once",
+            settings.session_length.as_secs().div_ceil(3_600)
+        ));
+    }
     let warnings = loaded.warnings.iter();
     report
         .warnings

@@ -118,6 +118,29 @@ fn it_says_what_the_entry_and_the_rules_would_say_to_a_sign_in() {
 }
 
 #[test]
+fn a_sample_of_people_and_of_groups_is_told() {
+    let Some(slapd) = Slapd::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [
+        (
+            "LOCAL_LDAP_GROUP_FILTER",
+            "(|(uniqueMember={dn})(memberUid={username}))",
+        ),
+        ("LOCAL_LDAP_GROUP_BASE_DN", "ou=groups,dc=example,dc=com"),
+    ];
+    let said = check_with(&slapd, folder.path(), None, &settings);
+    for expected in [
+        "ok      directory: 11 people are found, with cn,",
+        "1 of them show no stable id",
+        "groups are seen in memberOf: cn=",
+        "ok      directory: 2 groups are found by LOCAL_LDAP_GROUP_FILTER: cn=",
+    ] {
+        assert!(said.contains(expected), "no {expected:?} in {said}");
+    }
+    assert!(!said.contains("at the provider until"), "there is none: {said}");
+}
+
+#[test]
 fn the_place_for_groups_is_tried_without_a_person_too() {
     let Some(slapd) = Slapd::start() else { return };
     let folder = tempfile::tempdir().unwrap();

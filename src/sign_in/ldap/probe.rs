@@ -12,6 +12,9 @@ use crate::clock::UnixTime;
 use crate::config::{Ldap, Settings};
 use crate::directory::{self, Arrival, ClaimedEmail, Refused};
 
+/// Entries of which a sample is taken.
+const SAMPLE: usize = 100;
+
 /// One line: what was found, or what to do.
 pub type Step = Result<String, String>;
 
@@ -82,39 +85,83 @@ async fn look_at(directory: &Directory, at: usize, steps: &mut Vec<Step>) {
     if !well {
         return;
     }
-    let filter = ldap.user_filter.replace("{login}", "*");
+    look_at_people(&mut connection, ldap, steps).await;
+    if let Some(filter) = &ldap.group_filter {
+        steps.extend(look_at_groups(&mut connection, ldap, filter).await);
+    }
+}
+
+/// A sample of people, what is seen of them, and the groups that stand on them.
+async fn look_at_people(connection: &mut Connection, ldap: &Ldap, steps: &mut Vec<Step>) {
+    let Some(filter) = of_anybody(&ldap.user_filter) else {
+        return;
+    };
     let wanted = search::attributes(ldap);
-    match connection
-        .search(&ldap.base_dn, Scope::Subtree, &filter, &wanted, 100)
+    let answer = match connection
+        .search(&ldap.base_dn, Scope::Subtree, &filter, &wanted, SAMPLE)
         .await
     {
-        Ok(answer) => {
-            let more = if answer.cut { " or more" } else { "" };
-            let names: BTreeSet<&str> = answer.entries.iter().flat_map(super::Entry::names).collect();
-            let names = names.into_iter().collect::<Vec<_>>().join(", ");
-            let seen = answer.entries.len();
-            steps.push(Ok(format!("{seen}{more} people are found, with {names}")));
-            let without = answer
-                .entries
-                .iter()
-                .filter(|entry| search::stable_id(entry, ldap).is_none())
-                .count();
-            if without > 0 {
-                steps.push(Err(format!(
-                    "{without} of them show no stable id and can't sign in: {NO_ID}"
-                )));
-            }
-            let attribute = ldap.attributes.group.as_str();
-            let groups: BTreeSet<&str> = answer.entries.iter().flat_map(|entry| entry.texts(attribute)).collect();
-            let some = groups.iter().take(5).copied().collect::<Vec<_>>().join("; ");
-            steps.push(Ok(if groups.is_empty() {
-                format!("no {attribute} is seen on them (LOCAL_LDAP_ATTRIBUTES group=…, LOCAL_LDAP_GROUP_FILTER)")
-            } else {
-                format!("{} groups are seen in {attribute}: {some}", groups.len())
-            }));
-        }
-        Err(error) => steps.push(Err(advised(&error))),
+        Ok(answer) => answer,
+        Err(error) => return steps.push(Err(advised(&error))),
+    };
+    let found = counted(answer.entries.len(), answer.cut);
+    let names: BTreeSet<&str> = answer.entries.iter().flat_map(super::Entry::names).collect();
+    let names = names.into_iter().collect::<Vec<_>>().join(", ");
+    steps.push(Ok(if names.is_empty() {
+        format!("{found} people are found (LOCAL_LDAP_USER_FILTER, LOCAL_LDAP_BASE_DN)")
+    } else {
+        format!("{found} people are found, with {names}")
+    }));
+    let without = answer
+        .entries
+        .iter()
+        .filter(|entry| search::stable_id(entry, ldap).is_none())
+        .count();
+    if without > 0 {
+        steps.push(Err(format!(
+            "{without} of them show no stable id and can't sign in: {NO_ID}"
+        )));
     }
+    let attribute = ldap.attributes.group.as_str();
+    let groups: BTreeSet<&str> = answer.entries.iter().flat_map(|entry| entry.texts(attribute)).collect();
+    let some = groups.iter().take(5).copied().collect::<Vec<_>>().join("; ");
+    steps.push(Ok(if groups.is_empty() {
+        format!("no {attribute} is seen on them (LOCAL_LDAP_ATTRIBUTES group=…, LOCAL_LDAP_GROUP_FILTER)")
+    } else {
+        format!("{} groups are seen in {attribute}: {some}", groups.len())
+    }));
+}
+
+/// A sample of the groups that the filter finds for anybody; None where it takes no wildcard.
+async fn look_at_groups(connection: &mut Connection, ldap: &Ldap, filter: &str) -> Option<Step> {
+    let filter = of_anybody(filter)?;
+    let base = ldap.group_base_dn.as_deref().unwrap_or(&ldap.base_dn);
+    let nothing = ["1.1".to_owned()];
+    let answer = connection.search(base, Scope::Subtree, &filter, &nothing, SAMPLE).await;
+    Some(match answer {
+        Ok(answer) => {
+            let found = counted(answer.entries.len(), answer.cut);
+            let some: Vec<&str> = answer.entries.iter().take(5).map(|entry| entry.dn.as_str()).collect();
+            Ok(format!(
+                "{found} groups are found by LOCAL_LDAP_GROUP_FILTER: {}",
+                some.join("; ")
+            ))
+        }
+        Err(error) => Err(advised(&error)),
+    })
+}
+
+/// The filter for whatever name, if that is one.
+fn of_anybody(filter: &str) -> Option<String> {
+    let filter = ["{login}", "{dn}", "{username}"]
+        .iter()
+        .fold(filter.to_owned(), |filter, name| filter.replace(name, "*"));
+    ldap3::parse_filter(&filter).is_ok().then_some(filter)
+}
+
+fn counted(seen: usize, cut: bool) -> String {
+    let more = if cut { " or more" } else { "" };
+    format!("{seen}{more}")
 }
 
 /// Whether an entry is there to be seen.

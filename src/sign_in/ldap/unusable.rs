@@ -52,8 +52,8 @@ pub enum Unusable {
     /// A bind that a server would take for nobody's.
     #[error("a bind without a name or password is not sent")]
     EmptyBind,
-    /// What came made the LDAP library panic.
-    #[error("a directory server's answer could not be read")]
+    /// A step panicked, or the program is ending.
+    #[error("a question to the directory was broken off")]
     Nonsense,
     /// All of it took too long.
     #[error("no server of the directory answered within {0} s")]
