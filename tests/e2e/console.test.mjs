@@ -76,11 +76,22 @@ describe('the console in Chromium', () => {
     await alice.getByLabel('E-mail address or id').fill('bob@example.com');
     await alice.getByLabel('Role in it').selectOption('admin');
     await alice.getByRole('button', { name: 'Put in' }).click();
-    await alice.getByRole('link', { name: 'Bob Baker' }).waitFor();
+    await alice.getByRole('link', { name: 'Bob Baker', exact: true }).waitFor();
     await bob.goto(house.url('/two'));
     assert.deepEqual((await seenByApp('/two')).teams, { 'Night shift': 'admin' });
 
-    await alice.getByRole('link', { name: 'Bob Baker' }).click();
+    // Out of it and in again: asked once more, by the page that it is of.
+    await alice.getByRole('link', { name: 'Take out Bob Baker' }).click();
+    await alice.getByRole('heading', { level: 1, name: 'Take Bob Baker out of Night shift?' }).waitFor();
+    assert.deepEqual((await bob.goto(house.url('/asked')), await seenByApp('/asked')).teams, { 'Night shift': 'admin' });
+    await alice.getByRole('button', { name: 'Take them out' }).click();
+    assert.match(await alice.getByRole('status').innerText(), /They are out of the team/);
+    await bob.goto(house.url('/out'));
+    assert.deepEqual((await seenByApp('/out')).teams, {});
+    await alice.getByLabel('E-mail address or id').fill('bob@example.com');
+    await alice.getByRole('button', { name: 'Put in' }).click();
+
+    await alice.getByRole('link', { name: 'Bob Baker', exact: true }).click();
     await alice.getByLabel('Role in the instance').selectOption('viewer');
     await alice.getByRole('button', { name: 'Set the role' }).click();
     assert.match(await alice.getByRole('status').innerText(), /The role is set/);
@@ -148,11 +159,17 @@ describe('the console in Chromium', () => {
     await alice.goto(house.url(`${CONSOLE}/people?q=hostile`));
     await alice.getByRole('table').getByRole('link').click();
     const person = new URL(alice.url()).pathname;
+    // What asks once more, as the pages lead there.
+    const asks = [await alice.getByRole('link', { name: /^Take out of/ }).first().getAttribute('href')];
+    await alice.goto(house.url(team));
+    for (const name of [/^Take out/, /^No longer follow/]) {
+      asks.push(await alice.getByRole('link', { name }).last().getAttribute('href'));
+    }
     const pages = [
       ...['/', '/me', '/me/sign-out', '/people', '/people?q=nobody-at-all', '/people/add', '/waiting', '/teams', '/audit'],
       ...['/audit?event=audit_export', '/keys', '/keys/rotate', '/set-up', '/nothing'],
     ].map((path) => CONSOLE + path);
-    pages.push(person, `${person}/deactivate`, `${person}/remove`, team, `${team}/delete`);
+    pages.push(...asks, person, `${person}/deactivate`, `${person}/remove`, team, `${team}/delete`);
     const ways = [
       { colorScheme: 'light', viewport: { width: 1280, height: 900 } },
       { colorScheme: 'dark', viewport: { width: 1280, height: 900 } },
