@@ -8,6 +8,10 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use vestibule::clock::UnixTime;
+use vestibule::config::{self, Database};
+use vestibule::directory::{self, Actor, Arrival, ClaimedEmail, Refused};
+use vestibule::store::Store;
 
 const KEY: &str = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
 const OLD: &str = "https://old.example";
@@ -61,6 +65,15 @@ impl Shell {
             out: String::from_utf8(output.stdout).unwrap(),
             err: String::from_utf8(output.stderr).unwrap(),
         }
+    }
+
+    fn database(&self) -> Database {
+        let env = [
+            ("VESTIBULE_DATABASE_URL", self.url.as_str()),
+            ("VESTIBULE_SECRET_KEY", KEY),
+        ];
+        let env = env.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        config::load_store(env, None).unwrap().database
     }
 
     fn path(&self) -> &Path {
@@ -118,6 +131,85 @@ fn where_people_have_no_addresses_nobody_is_added_by_one() {
             said.err
         );
         assert!(shell.all(&["users", "list"]).is_empty());
+    }
+}
+
+#[test]
+fn a_list_is_added_whole_or_not_at_all() {
+    for shell in shells() {
+        shell.one(&["teams", "create", "Engines"]);
+        let file = shell.path().join("list.csv");
+        let name = file.to_str().unwrap();
+        std::fs::write(&file, "ada@example.com,admin,Engines\nnonsense\nbob@example.com,boss\n").unwrap();
+        shell.refused(&["users", "import", name], "2 of 3 are a problem");
+        std::fs::write(
+            &file,
+            "email,role,teams\nada@example.com,admin,Engines\nbob@example.com\n",
+        )
+        .unwrap();
+        let lines = shell.all(&["users", "import", name, "--role", "viewer", "--dry-run"]);
+        assert_eq!(keys(&lines[0]), ["email", "fate", "line", "role", "teams", "why"]);
+        assert!(shell.all(&["users", "list"]).is_empty(), "a dry run added somebody");
+        let lines = shell.all(&["users", "import", name, "--role", "viewer", "--days", "7"]);
+        let told: Vec<_> = lines.iter().map(|line| (&line["role"], &line["fate"])).collect();
+        assert_eq!(
+            told,
+            [(&json!("admin"), &json!("added")), (&json!("viewer"), &json!("added"))]
+        );
+        assert_eq!(shell.all(&["users", "list"]).len(), 2);
+        assert_eq!(
+            shell.one(&["users", "show", "ada@example.com"])["teams"][0]["team"],
+            "Engines"
+        );
+        shell.refused(&["users", "import", name], "2 of 2 are a problem");
+        shell.refused(&["users", "import", "nowhere.csv"], "nowhere.csv");
+    }
+}
+
+#[test]
+fn who_was_refused_is_let_in_or_dismissed_from_a_shell() {
+    for shell in shells() {
+        shell.one(&["users", "add", "boss@example.com", "--role", "admin"]);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let store = Store::open(&shell.database()).await.unwrap();
+            for subject in ["eve", "mallory"] {
+                let knocks = Arrival {
+                    issuer: NEW.to_owned(),
+                    subject: subject.to_owned(),
+                    email: ClaimedEmail::Missing,
+                    username: None,
+                    name: Some(format!("{subject}\u{1b}[2J")),
+                    groups: Ok(Vec::new()),
+                    hosted_domain: None,
+                };
+                let now = UnixTime::now();
+                directory::turn_away(&store, &Refused::NotInvited, &knocks, &Actor::system(), now).await;
+            }
+            store.close().await;
+        });
+        let listed = shell.all(&["users", "refused"]);
+        assert_eq!(listed.len(), 2);
+        assert_eq!(
+            keys(&listed[0]),
+            ["at", "email", "id", "issuer", "name", "subject", "times", "username"]
+        );
+        assert!(!shell.run(&["users", "refused"]).out.contains('\u{1b}'));
+        let id = |subject: &str| {
+            let row = listed.iter().find(|row| row["subject"] == subject).unwrap();
+            row["id"].as_str().unwrap().to_owned()
+        };
+        let eve = shell.one(&["users", "approve", &id("eve"), "--role", "viewer"]);
+        assert_eq!((&eve["role"], &eve["status"]), (&json!("viewer"), &json!("invited")));
+        let eve = shell.one(&["users", "show", eve["id"].as_str().unwrap()]);
+        assert_eq!(eve["identities"][0]["subject"], "eve");
+        assert_eq!(shell.one(&["users", "dismiss", &id("mallory")])["subject"], "mallory");
+        assert!(shell.all(&["users", "refused"]).is_empty());
+        shell.refused(&["users", "approve", &id("mallory")], "not there");
+        shell.refused(&["users", "dismiss", &id("eve")], "not there");
     }
 }
 

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 not done (said why), 64 wrong use or wrong configuration (`EX_USAGE`), 69 the database does not
 //! answer (`EX_UNAVAILABLE`): then the same command may work later.
 
+mod arrivals;
 mod audit;
 mod check;
 mod db;

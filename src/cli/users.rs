@@ -4,6 +4,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::CommandError;
+use super::arrivals::{self, Import};
 use super::output::{show, time, to_stdout};
 use super::relink::{self, Relink};
 use super::teams::groups_of;
@@ -32,6 +33,23 @@ pub(super) enum Command {
         /// Days after which it admits nobody any more
         #[arg(long, value_parser = clap::value_parser!(i64).range(1..=3650))]
         days: Option<i64>,
+    },
+    /// Add everybody of a list before their first sign-in, or nobody
+    Import(Import),
+    /// Who was refused because nobody had added them, newest first
+    Refused,
+    /// Let one of those who were refused in, at their next sign-in
+    Approve {
+        /// As `refused` shows it
+        id: String,
+        /// admin, member or viewer
+        #[arg(long, default_value = "member")]
+        role: Role,
+    },
+    /// Take one of those who were refused off the list; who knocks again is on it again
+    Dismiss {
+        /// As `refused` shows it
+        id: String,
     },
     /// One person, with identities and teams
     Show {
@@ -108,6 +126,10 @@ pub(super) async fn run(
             };
             directory::invite(store, &shell, &[invitation], settings.email_needed, now).await?
         }
+        Command::Import(import) => return arrivals::import(import, settings, store, json, now).await,
+        Command::Refused => return arrivals::refused(store, json).await,
+        Command::Approve { id, role } => vec![arrivals::approve(store, &id, role, now).await?],
+        Command::Dismiss { id } => return arrivals::dismiss(store, &id, json, now).await,
         Command::Show { who } => {
             let person = directory::person(store, &shell, &who).await?;
             show_person(&person, json);

@@ -391,8 +391,8 @@ pub enum ChangeError {
     /// Invitations are met by e-mail addresses, and `OIDC_EMAIL_CLAIM=none` says that people have none.
     #[error(
         "nobody can be added before they come: an invitation is met by its e-mail address, and OIDC_EMAIL_CLAIM=none says \
-         that people here have none. Let them sign in first, and approve those who are refused (console, Pending); or name \
-         the claim of the address in OIDC_EMAIL_CLAIM"
+         that people here have none. Let them sign in first, and approve those who are refused (the console's Pending, or \
+         `vestibule users approve`); or name the claim of the address in OIDC_EMAIL_CLAIM"
     )]
     NoAddresses,
     /// More at a time than this.
