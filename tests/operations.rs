@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -60,14 +61,28 @@ fn until<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
 impl Gateway {
     /// Runs it in front of [`app`] with this TOML besides what it needs. There is no provider behind its issuer.
     fn run(toml: &str) -> Self {
+        Self::start(Command::new(env!("CARGO_BIN_EXE_vestibule")), toml, app())
+    }
+
+    /// Runs it with so many files that it may open.
+    fn with_files(files: usize, app: SocketAddr) -> Self {
+        let mut shell = Command::new("sh");
+        shell
+            .arg("-c")
+            .arg(format!("ulimit -n {files} && exec \"$0\" \"$@\""))
+            .arg(env!("CARGO_BIN_EXE_vestibule"));
+        Self::start(shell, "threads = 2", app)
+    }
+
+    fn start(mut program: Command, toml: &str, app: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (public, ops) = (free_address(), free_address());
         std::fs::write(folder.path().join("vestibule.toml"), toml).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_vestibule"))
+        let mut child = program
             .arg("--config")
             .arg(folder.path().join("vestibule.toml"))
             .env_clear()
-            .env("VESTIBULE_UPSTREAM", format!("http://{}", app()))
+            .env("VESTIBULE_UPSTREAM", format!("http://{app}"))
             .env("VESTIBULE_LISTEN", public.to_string())
             .env("VESTIBULE_OPS_LISTEN", ops.to_string())
             .env(
@@ -303,4 +318,61 @@ fn a_reload_takes_over_names_or_refuses() {
         !log.iter().any(|line| line.contains("draining")),
         "only errors are told now: {log:#?}"
     );
+}
+
+/// An app that counts its connections and closes none. To a POST it answers at once, whatever of it has come; to a GET never.
+fn hoarder() -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            counted.fetch_add(1, Ordering::SeqCst);
+            thread::spawn(move || {
+                let mut chunk = [0; 4096];
+                while let Ok(read @ 1..) = stream.read(&mut chunk) {
+                    if chunk[..read].starts_with(b"POST ") {
+                        let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
+                    }
+                }
+            });
+        }
+    });
+    (address, count)
+}
+
+#[test]
+fn clients_with_many_streams_leave_files_for_others() {
+    for method in ["GET", "POST"] {
+        let (app, connections) = hoarder();
+        let gateway = Gateway::with_files(64, app);
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let streams = runtime.block_on(async {
+            let mut streams = Vec::new();
+            for _ in 0..3 {
+                let stream = tokio::net::TcpStream::connect(gateway.public).await.unwrap();
+                let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+                tokio::spawn(connection);
+                for _ in 0..30 {
+                    sender = sender.ready().await.unwrap();
+                    let uri = format!("http://localhost:{}/public/x", gateway.public.port());
+                    let request = http::Request::builder().method(method).uri(uri).body(()).unwrap();
+                    // The body of a POST never ends.
+                    streams.push(sender.send_request(request, method == "GET").unwrap());
+                }
+            }
+            // As long as connections to the app idle, and longer.
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            streams
+        });
+        let count = connections.load(Ordering::SeqCst);
+        assert!(
+            count > 0 && count <= 16,
+            "{method}: {count} connections of at most 64 files"
+        );
+        let answer = get(gateway.public, "/.vestibule/jwks.json");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{method}: {answer}");
+        drop(streams);
+    }
 }

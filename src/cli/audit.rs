@@ -162,7 +162,7 @@ impl<W: Write> File<W> {
         match self.shape {
             Shape::Lines => Ok(()),
             Shape::Array => write!(self.out, "["),
-            Shape::Csv => writeln!(self.out, "{}", AuditEntry::csv_head()),
+            Shape::Csv => write!(self.out, "{}\r\n", AuditEntry::csv_head()),
         }
     }
 
@@ -173,7 +173,7 @@ impl<W: Write> File<W> {
                 let between = if self.rows == 0 { "\n" } else { ",\n" };
                 write!(self.out, "{between}{}", entry.object())
             }
-            Shape::Csv => writeln!(self.out, "{}", entry.csv()),
+            Shape::Csv => write!(self.out, "{}\r\n", entry.csv()),
         }?;
         self.rows += 1;
         Ok(())

@@ -22,7 +22,7 @@ const MOST_LOOKUPS: usize = 1024;
 const MOST_VISITS: usize = 2_048;
 /// Pages of the console being made at once: few people administer, and they must not get into the way of many who work.
 const MOST_CONSOLE_PAGES: usize = 32;
-/// Of them those of one session: nobody keeps the admins out who would take something away.
+/// Of them those of one person, by however many sessions: nobody keeps the admins out who would take something away.
 const MOST_PAGES_EACH: usize = 4;
 
 /// Asks the control plane. Cheap to clone.
@@ -99,7 +99,7 @@ impl Control {
 
     /// Opens a page of the console, or does what a form of it asks for.
     pub async fn console(&self, visit: console::Visit, now: UnixTime) -> Result<Response<Bytes>, NoAnswer> {
-        let Some(turn) = self.readers.turn(&visit.session.claims().sid) else {
+        let Some(turn) = self.readers.turn(visit.session.claims().sub.as_str()) else {
             metrics().control_refusals.inc();
             return Err(NoAnswer);
         };
@@ -134,25 +134,25 @@ impl Control {
     }
 }
 
-/// How many pages each session is having made.
+/// How many pages each person is having made.
 #[derive(Debug, Default)]
 struct Readers(Mutex<HashMap<String, usize>>);
 
 /// One page's turn, over when it is dropped.
 struct Turn {
     readers: Arc<Readers>,
-    sid: String,
+    whose: String,
 }
 
 impl Readers {
-    fn turn(self: &Arc<Self>, sid: &str) -> Option<Turn> {
+    fn turn(self: &Arc<Self>, whose: &str) -> Option<Turn> {
         let mut pages = self.lock();
-        let taken = pages.entry(sid.to_owned()).or_default();
+        let taken = pages.entry(whose.to_owned()).or_default();
         (*taken < MOST_PAGES_EACH).then(|| {
             *taken += 1;
             Turn {
                 readers: Arc::clone(self),
-                sid: sid.to_owned(),
+                whose: whose.to_owned(),
             }
         })
     }
@@ -165,10 +165,10 @@ impl Readers {
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut pages = self.readers.lock();
-        if let Some(taken) = pages.get_mut(&self.sid) {
+        if let Some(taken) = pages.get_mut(&self.whose) {
             *taken -= 1;
             if *taken == 0 {
-                pages.remove(&self.sid);
+                pages.remove(&self.whose);
             }
         }
     }
@@ -181,7 +181,7 @@ mod tests {
     use super::{MOST_PAGES_EACH, Readers};
 
     #[test]
-    fn one_session_takes_a_few_places_and_leaves_the_rest_to_others() {
+    fn one_person_takes_a_few_places_and_leaves_the_rest_to_others() {
         let readers = Arc::new(Readers::default());
         let turns: Vec<_> = (0..MOST_PAGES_EACH).map(|_| readers.turn("a").unwrap()).collect();
         assert!(readers.turn("a").is_none() && readers.turn("b").is_some());

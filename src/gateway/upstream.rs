@@ -122,7 +122,8 @@ impl Drop for Place {
 #[derive(Debug)]
 pub struct Alone {
     sender: http1::SendRequest<Body>,
-    _file: OwnedSemaphorePermit,
+    /// What drives the connection holds it, too, and lives longer where an upload goes on after its answer.
+    _file: Arc<OwnedSemaphorePermit>,
 }
 
 /// Sends a request.
@@ -426,10 +427,13 @@ where
         .max_buf_size(HEAD_LIMIT)
         .handshake(TokioIo::new(stream))
         .await?;
+    let file = Arc::new(file);
+    let open = Arc::clone(&file);
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "connection to the upstream ended");
         }
+        drop(open);
     });
     Ok(Connection {
         sender: Sender::One(Alone { sender, _file: file }),
