@@ -12,9 +12,10 @@ use super::form::Form;
 use super::frame::Part;
 use super::moment::{self, Moment};
 use super::people::ROWS;
+use super::refusal::Refusal;
 use super::{Answer, Console, Visit, link};
 use crate::clock::UnixTime;
-use crate::directory::{self, Actor, AuditEntry, AuditQuery, ChangeError, Cursor};
+use crate::directory::{self, Actor, AuditEntry, AuditQuery, Cursor};
 use crate::pages::console::{Frame, finished};
 use crate::telemetry::audit::{Event, Kind};
 
@@ -111,7 +112,7 @@ struct AuditPage<'a> {
 
 pub(super) async fn show(console: &Console, visit: &Visit, now: UnixTime) -> Answer {
     let asked = Form::of_query(visit.query.as_deref());
-    let page = directory::audit(&console.store, &visit.actor(), &query(&asked, ROWS)).await?;
+    let page = directory::audit(&console.store, &visit.actor(), &query(&asked, ROWS)?).await?;
     let filters = filters(&asked);
     let to = |cursor: Option<Cursor>| {
         cursor.map(|cursor| {
@@ -145,16 +146,15 @@ fn filters(asked: &Form) -> [(&'static str, &str); 4] {
     ["person", "event", "from", "until"].map(|name| (name, asked.text(name)))
 }
 
-fn query(asked: &Form, limit: usize) -> AuditQuery {
-    let text = |name| Some(asked.text(name)).filter(|text| !text.is_empty());
-    AuditQuery {
-        person: text("person").map(str::to_owned),
-        event: text("event").and_then(Kind::parse),
-        from: text("from").and_then(moment::read),
-        until: text("until").and_then(moment::read),
-        after: text("after").map(Cursor::new),
+fn query(asked: &Form, limit: usize) -> Result<AuditQuery, Refusal> {
+    Ok(AuditQuery {
+        person: asked.filter("person", |text| Some(text.to_owned()))?,
+        event: asked.filter("event", Kind::parse)?,
+        from: asked.filter("from", moment::read)?,
+        until: asked.filter("until", moment::read)?,
+        after: asked.cursor(),
         limit,
-    }
+    })
 }
 
 /// A file of the newest events of what is chosen. That somebody took one is an event, too.
@@ -197,9 +197,9 @@ fn name_of(ending: &str, cut: bool) -> String {
 }
 
 /// The newest events of what is chosen, and whether there are more than a file takes.
-async fn read(console: &Console, actor: &Actor, asked: &Form) -> Result<(Vec<AuditEntry>, bool), ChangeError> {
+async fn read(console: &Console, actor: &Actor, asked: &Form) -> Result<(Vec<AuditEntry>, bool), Refusal> {
     let mut entries = Vec::new();
-    let mut query = query(asked, AT_ONCE);
+    let mut query = query(asked, AT_ONCE)?;
     query.after = None;
     loop {
         let page = directory::audit(&console.store, actor, &query).await?;

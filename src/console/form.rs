@@ -70,6 +70,18 @@ impl Form {
         }
     }
 
+    /// What a filter names; None where it is left open.
+    pub(super) fn filter<T>(
+        &self,
+        name: &'static str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Refusal> {
+        match self.text(name) {
+            "" => Ok(None),
+            text => read(text).map(Some).ok_or(Refusal::NoSuchFilter(name)),
+        }
+    }
+
     /// Which page of a list is asked for; None for the first.
     pub(super) fn cursor(&self) -> Option<Cursor> {
         let after = self.text("after");

@@ -111,8 +111,8 @@ pub(super) async fn show(console: &Console, visit: &Visit, now: UnixTime) -> Ans
     };
     let query = PeopleQuery {
         search: asked.text("q").to_owned(),
-        role: asked.text("role").parse().ok(),
-        status: status_of(asked.text("status")),
+        role: asked.filter("role", |word| word.parse().ok())?,
+        status: asked.filter("status", status_of)?,
         team,
         sort: *sort,
         descending: *descending,

@@ -39,6 +39,9 @@ pub(super) enum Refusal {
     /// A form that no page of ours sends.
     #[error("The form could not be read. Open the page again and fill it in there.")]
     Malformed,
+    /// A filter that names nothing there is. To leave it away would show, or save, more than was asked for.
+    #[error("The {0} in the address is none that there is. Choose one on the page.")]
+    NoSuchFilter(&'static str),
     /// No token, an old one, or another session's.
     #[error(
         "The page was open for too long, or the form came from somewhere else. Open the page again and send it from there."
@@ -146,7 +149,7 @@ impl Refusal {
             Self::NotAllowed | Self::Token | Self::SentBefore => StatusCode::FORBIDDEN,
             Self::SessionOver => StatusCode::UNAUTHORIZED,
             Self::NotAForm => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Malformed => StatusCode::BAD_REQUEST,
+            Self::Malformed | Self::NoSuchFilter(_) => StatusCode::BAD_REQUEST,
             Self::Away(_) | Self::SessionsAway(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Keys => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -160,6 +163,7 @@ impl Refusal {
             Self::NotAllowed => "Not allowed",
             Self::SessionOver => "Please sign in",
             Self::NotAForm | Self::Malformed => "The form could not be read",
+            Self::NoSuchFilter(_) => "Not understood",
             Self::Token | Self::Keys => "Nothing was changed",
             Self::SentBefore => "Sent twice",
             Self::Away(_) | Self::SessionsAway(_) => "Just a moment",
