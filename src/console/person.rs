@@ -189,6 +189,10 @@ pub(super) async fn act(
     let (outcome, said) = match action {
         "role" => {
             let (role, version) = (form.role("role")?, version()?);
+            let themselves = visit.session.claims().sub.as_str() == id;
+            if themselves && visit.may(Action::SetRole) && role != Role::Admin && !form.has("sure") {
+                return Ok(confirm_own_role(console, visit, role, form, now));
+            }
             let set = directory::set_role(store, actor, id, role, version, now).await;
             (set.map(drop), done(&here, Said::RoleSet))
         }
@@ -277,6 +281,32 @@ async fn answered(
             draw(console, visit, id, Some(obstacle), typed, now).await
         }
     }
+}
+
+/// Whoever gives up being an admin can't take it back.
+fn confirm_own_role(
+    console: &Console,
+    visit: &Visit,
+    role: Role,
+    form: &Form,
+    now: UnixTime,
+) -> http::Response<bytes::Bytes> {
+    let page = Confirm {
+        frame: console.frame(visit, Part::People, "No longer an admin?", now),
+        text: vec![format!(
+            "You would be a {role} from the next request on, and could not take that back: another admin would have to."
+        )],
+        action: link(&format!("/people/{}/role", visit.session.claims().sub), &[]),
+        fields: vec![
+            ("role", role.to_string()),
+            ("version", form.text("version").to_owned()),
+            ("sure", "1".to_owned()),
+        ],
+        button: "Give it up",
+        danger: true,
+        back: link(&format!("/people/{}", visit.session.claims().sub), &[]),
+    };
+    finished(StatusCode::OK, &page)
 }
 
 /// Asks once more before something is lost.

@@ -101,7 +101,10 @@ fn the_last_admin_stays_and_is_told_to_make_a_second() {
         .unwrap();
     let version = found.version.0.to_string();
     for (action, fields) in [
-        ("role", vec![("role", "member"), ("version", version.as_str())]),
+        (
+            "role",
+            vec![("role", "member"), ("version", version.as_str()), ("sure", "1")],
+        ),
         ("deactivate", vec![("version", version.as_str())]),
         ("remove", vec![("version", version.as_str())]),
     ] {
@@ -115,6 +118,18 @@ fn the_last_admin_stays_and_is_told_to_make_a_second() {
         &[("role", "admin"), ("version", &version)],
     );
     assert!(!ada.open("/people").text().contains("one active admin only"));
+
+    // Who gives up being an admin is asked once more: they can't take it back.
+    let own = format!("/people/{}/role", found.id);
+    let own_version = found.version.0.to_string();
+    let fields = [("role", "viewer"), ("version", own_version.as_str())];
+    let asked = ada.send(&own, &fields);
+    assert_eq!(asked.status, 200);
+    assert!(asked.text().contains("You would be a viewer"), "{}", asked.text());
+    assert_eq!(ada.open("/people").status, 200, "asking did it");
+    let sure: Vec<(&str, &str)> = fields.into_iter().chain([("sure", "1")]).collect();
+    assert_eq!(ada.send(&own, &sure).status, 303);
+    assert_eq!(ada.open("/people").status, 403);
 }
 
 #[test]
