@@ -1,12 +1,14 @@
 // The console in a real browser, played as people would.
 
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 
 import { launchBrowser } from './support/browser.mjs';
 import { addPeople, CONSOLE, looksRight, signInTo } from './support/console.mjs';
 import { startHouse } from './support/house.mjs';
 import { until } from './support/net.mjs';
+import { startPostgres } from './support/postgres.mjs';
 
 let chromium;
 before(async () => {
@@ -14,17 +16,21 @@ before(async () => {
 });
 after(() => chromium?.close());
 
-describe('the console in Chromium', () => {
+for (const database of ['SQLite', 'PostgreSQL']) describe(`the console in Chromium, on ${database}`, () => {
   let house;
+  let postgres;
   const contexts = [];
   const complaints = [];
 
   before(async () => {
-    house = await startHouse();
+    postgres = database === 'PostgreSQL' ? await startPostgres() : undefined;
+    const shared = () => ({ VESTIBULE_DATABASE_URL: postgres.url, VESTIBULE_SECRET_KEY: randomBytes(32).toString('base64') });
+    house = await startHouse({ settings: postgres ? shared() : {} });
   });
   after(async () => {
     for (const context of contexts) await context.close();
     await house?.close();
+    await postgres?.close();
   });
 
   /** A tab of a fresh profile; what its console complains about on our origin is collected. */
