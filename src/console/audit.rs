@@ -111,7 +111,7 @@ struct AuditPage<'a> {
 }
 
 pub(super) async fn show(console: &Console, visit: &Visit, now: UnixTime) -> Answer {
-    let asked = Form::of_query(visit.query.as_deref());
+    let asked = Form::of_filters(visit.query.as_deref())?;
     let page = directory::audit(&console.store, &visit.actor(), &query(&asked, ROWS)?).await?;
     let filters = filters(&asked);
     let to = |cursor: Option<Cursor>| {
@@ -159,7 +159,7 @@ fn query(asked: &Form, limit: usize) -> Result<AuditQuery, Refusal> {
 
 /// A file of the newest events of what is chosen. That somebody took one is an event, too.
 pub(super) async fn file(console: &Console, visit: &Visit, csv: bool, now: UnixTime) -> Answer {
-    let asked = Form::of_query(visit.query.as_deref());
+    let asked = Form::of_filters(visit.query.as_deref())?;
     let actor = visit.actor();
     let (entries, cut) = read(console, &actor, &asked).await?;
     let (kind, ending, text) = if csv {

@@ -30,6 +30,11 @@ impl Form {
         Self::read(query.unwrap_or_default().as_bytes()).unwrap_or_default()
     }
 
+    /// Reads a query that chooses what is shown or saved: what is odd in it must not be left away.
+    pub(super) fn of_filters(query: Option<&str>) -> Result<Self, Refusal> {
+        Self::read(query.unwrap_or_default().as_bytes()).ok_or(Refusal::NoSuchFilter("query"))
+    }
+
     /// A field's text without white space around it; empty where there is none.
     pub(super) fn text(&self, name: &str) -> &str {
         self.as_typed(name).trim()

@@ -96,7 +96,7 @@ struct PeoplePage<'a> {
 
 pub(super) async fn show(console: &Console, visit: &Visit, now: UnixTime) -> Answer {
     let actor = visit.actor();
-    let asked = Form::of_query(visit.query.as_deref());
+    let asked = Form::of_filters(visit.query.as_deref())?;
     let chosen = SORTS.iter().find(|(word, ..)| *word == asked.text("sort"));
     let (sort_word, _, sort, descending) = chosen.unwrap_or(&SORTS[0]);
     let team_name = asked.text("team");
