@@ -144,11 +144,12 @@ fn a_list_is_added_whole_or_not_at_all() {
         shell.refused(&["users", "import", name], "2 of 3 are a problem");
         std::fs::write(
             &file,
-            "email,role,teams\nada@example.com,admin,Engines\nbob@example.com\n",
+            "\u{feff}email,role,teams\nada@example.com,admin,Engines\nbob@example.com\n",
         )
         .unwrap();
         let lines = shell.all(&["users", "import", name, "--role", "viewer", "--dry-run"]);
         assert_eq!(keys(&lines[0]), ["email", "fate", "line", "role", "teams", "why"]);
+        assert_eq!(lines[0]["fate"], "good");
         assert!(shell.all(&["users", "list"]).is_empty(), "a dry run added somebody");
         let lines = shell.all(&["users", "import", name, "--role", "viewer", "--days", "7"]);
         let told: Vec<_> = lines.iter().map(|line| (&line["role"], &line["fate"])).collect();
@@ -163,6 +164,8 @@ fn a_list_is_added_whole_or_not_at_all() {
         );
         shell.refused(&["users", "import", name], "2 of 2 are a problem");
         shell.refused(&["users", "import", "nowhere.csv"], "nowhere.csv");
+        std::fs::write(&file, "email,role,teams\n").unwrap();
+        shell.refused(&["users", "import", name], "nobody in it");
     }
 }
 

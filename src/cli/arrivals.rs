@@ -45,11 +45,12 @@ pub(super) async fn import(
     let expires = import.days.map(|days| now.plus(days * 86_400));
     let needed = settings.email_needed;
     let lines = directory::plan_invitations(store, &shell, &text, import.role, expires, needed, now).await?;
-    show(
-        lines.iter().map(object).collect(),
-        &["line", "email", "role", "teams", "fate", "why"],
-        json,
-    );
+    if lines.is_empty() {
+        return Err(CommandError::Said(format!(
+            "{}: there is nobody in it",
+            import.file.display()
+        )));
+    }
     let good: Vec<Invitation> = lines
         .iter()
         .filter_map(|line| match &line.fate {
@@ -57,7 +58,17 @@ pub(super) async fn import(
             _ => None,
         })
         .collect();
-    if good.len() < lines.len() {
+    let all_good = good.len() == lines.len();
+    let added = all_good && !import.dry_run;
+    if added {
+        directory::invite(store, &shell, &good, needed, now).await?;
+    }
+    show(
+        lines.iter().map(|line| object(line, added)).collect(),
+        &["line", "email", "role", "teams", "fate", "why"],
+        json,
+    );
+    if !all_good {
         return Err(CommandError::Said(format!(
             "nobody was added: {} of {} are a problem",
             lines.len() - good.len(),
@@ -66,8 +77,6 @@ pub(super) async fn import(
     }
     if import.dry_run {
         to_stderr("a dry run: nothing was changed");
-    } else {
-        directory::invite(store, &shell, &good, needed, now).await?;
     }
     Ok(())
 }
@@ -83,14 +92,15 @@ fn text_of(file: &Path) -> Result<String, CommandError> {
     Ok(text)
 }
 
-fn object(line: &PlannedLine) -> Value {
+fn object(line: &PlannedLine, added: bool) -> Value {
     let good = matches!(line.fate, Fate::Invite(_));
+    let word = if added { "added" } else { "good" };
     json!({
         "line": line.line,
         "email": line.email,
         "role": line.role,
         "teams": line.teams,
-        "fate": if good { "added" } else { "problem" },
+        "fate": if good { word } else { "problem" },
         "why": (!good).then(|| line.fate.to_string()),
     })
 }

@@ -3,7 +3,7 @@
 //!
 //! Public face: the gateway turns a request with a live session into a [`Visit`] and gets back a finished response. A GET
 //! changes nothing; a POST brings a [`token`] of the same session that was not used before, and ends in a redirect to a page
-//! that says what was done. Inside, one file a page; `frame` (the way around, what was done), `form` (reading what was
+//! that says what was done, or in one that asks once more. Inside, one file a page; `frame` (the way around, what was done), `form` (reading what was
 //! typed), `refusal` (why not), `moment` and `device` (how times and browsers are shown).
 
 mod add;

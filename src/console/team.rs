@@ -143,7 +143,7 @@ pub(super) async fn act(
             (set, done(&here, Said::MemberSet))
         }
         "take-out" => {
-            // Nor does taking somebody out wait for who comes and goes by a group.
+            // Taking somebody out waits for nobody's change.
             let out = directory::remove_member(store, actor, id, form.text("who"), None, now).await;
             (out, done(&here, Said::MemberOut))
         }
@@ -242,8 +242,9 @@ pub(super) async fn confirm_unfollow(console: &Console, visit: &Visit, id: &str,
     let asked = Form::of_query(visit.query.as_deref());
     let group = asked.as_typed("group");
     let actor = visit.actor();
-    let leaving = directory::only_by_group(&console.store, &actor, id, group).await?;
     let team = directory::team(&console.store, &actor, id, None, 1).await?.team;
+    // Behind the version: what changes after that makes the form an old one.
+    let leaving = directory::only_by_group(&console.store, &actor, id, group).await?;
     let leaving = match leaving {
         0 => "Nobody is in the team by this group alone.".to_owned(),
         1 => "One person is in the team by this group alone, and is out of it then.".to_owned(),

@@ -148,7 +148,8 @@ struct Row {
 
 fn read(text: &str) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (index, line) in text.lines().enumerate() {
+    // What spreadsheets put before a file of theirs.
+    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         // Tabs divide, too, as spreadsheets paste them.
         let Line { cells, .. } = Line::read(line, |letter| matches!(letter, ',' | '\t'));
         let cells: Vec<&str> = cells.iter().map(|cell| cell.trim()).collect();

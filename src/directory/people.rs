@@ -85,7 +85,9 @@ pub async fn list(store: &Store) -> Result<Vec<User>, StoreError> {
 pub async fn people(store: &Store, actor: &Actor, query: &PeopleQuery) -> Result<Page<User>, ChangeError> {
     let mut reading = store.reading().await?;
     Acting::read(&mut reading, actor).await?.must_here(Action::SeePeople)?;
+    // A place in another order is none in this one.
     let from = query.after.as_ref().and_then(Cursor::position);
+    let from = from.filter(|from| query.sort.by().fits(&from.key));
     let search = PeopleSearch {
         words: asked_words(&query.search),
         role: query.role,

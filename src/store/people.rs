@@ -127,7 +127,8 @@ impl SortBy {
         }
     }
 
-    fn fits(self, key: &SortKey) -> bool {
+    /// Whether a key is of this order.
+    pub(crate) fn fits(self, key: &SortKey) -> bool {
         matches!(
             (self, key),
             (Self::Email | Self::Name, SortKey::Text(_)) | (Self::Created | Self::SignedIn, SortKey::Number(_))

@@ -58,10 +58,14 @@ impl Reading {
 }
 
 impl Writing {
-    /// Remembers one; who knocks again is the same row.
+    /// Remembers one; who knocks again and looks the same is the same row. Who looks otherwise is another one to decide on:
+    /// what an admin saw is what they approve.
     pub(crate) async fn remember_refused(&mut self, row: &RefusedRow) -> Result<(), StoreError> {
         let sql = "INSERT INTO refused (id, issuer, subject, email, email_folded, username, name, at, times) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1) ON CONFLICT (issuer, subject) DO UPDATE SET \
+                   id = CASE WHEN COALESCE(refused.email, '') = COALESCE(excluded.email, '') \
+                   AND COALESCE(refused.username, '') = COALESCE(excluded.username, '') \
+                   AND COALESCE(refused.name, '') = COALESCE(excluded.name, '') THEN refused.id ELSE excluded.id END, \
                    email = $4, email_folded = $5, username = $6, name = $7, at = $8, times = refused.times + 1";
         let values = [
             row.id.as_str().into(),

@@ -157,6 +157,32 @@ async fn who_was_refused_is_listed_once_and_approved_exactly_as_they_came() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_comes_again_and_looks_otherwise_is_not_approved_by_a_page_that_showed_another() {
+    for place in places().await {
+        let store = place.open().await;
+        house(&store, &["ann"]).await;
+        let ann = actor(&store, "ann@example.com").await;
+        let knocks = async |name: &str, address: &str| {
+            let mut eve = arrival("eve");
+            (eve.name, eve.email) = (Some(name.to_owned()), ClaimedEmail::Verified(email(address)));
+            admit(&store, &eve, &closed(), NOW).await.unwrap_err();
+            let mut listed = super::super::refused(&store, &ann, 9).await.unwrap().rows;
+            assert_eq!(listed.len(), 1);
+            listed.remove(0).id
+        };
+        let seen = knocks("Bob", "bob@example.com").await;
+        assert_eq!(knocks("Bob", "bob@example.com").await, seen);
+        for (name, address) in [("Bob", "eve@example.com"), ("Eve", "eve@example.com")] {
+            assert_ne!(knocks(name, address).await, seen);
+        }
+        assert!(matches!(
+            approve(&store, &ann, &seen, Role::Member, NOW).await,
+            Err(ChangeError::Gone)
+        ));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn strangers_fill_neither_the_list_nor_the_audit_log() {
     for place in places().await {
         let store = place.open().await;

@@ -140,6 +140,10 @@ async fn look_at_groups(connection: &mut Connection, ldap: &Ldap, filter: &str) 
     let answer = connection.search(base, Scope::Subtree, &filter, &nothing, SAMPLE).await;
     Some(match answer {
         Ok(answer) => {
+            if answer.entries.is_empty() {
+                let where_to_look = "LOCAL_LDAP_GROUP_FILTER, LOCAL_LDAP_GROUP_BASE_DN";
+                return Some(Ok(format!("no group is found below {base} ({where_to_look})")));
+            }
             let found = counted(answer.entries.len(), answer.cut);
             let some: Vec<&str> = answer.entries.iter().take(5).map(|entry| entry.dn.as_str()).collect();
             Ok(format!(
