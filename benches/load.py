@@ -9,6 +9,7 @@ RESULT requests microseconds p50 p99 bad failed
 
 import asyncio
 import base64
+import hashlib
 import os
 import socket
 import ssl
@@ -97,9 +98,12 @@ async def messages(seconds, cookie):
 
 async def echo():
     async def serve(reader, writer):
-        await reader.readuntil(b"\r\n\r\n")
-        # Nobody here looks at Sec-WebSocket-Accept.
-        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        fields = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        key = next(line.split(":", 1)[1].strip() for line in fields if line.lower().startswith("sec-websocket-key:"))
+        # RFC 6455, section 4.2.2: HAProxy looks at it.
+        digest = hashlib.sha1(key.encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                     b"Sec-WebSocket-Accept: " + base64.b64encode(digest) + b"\r\n\r\n")
         while data := await reader.read(65536):
             writer.write(data)
         writer.close()
