@@ -162,7 +162,7 @@ impl<W: Write> File<W> {
         match self.shape {
             Shape::Lines => Ok(()),
             Shape::Array => write!(self.out, "["),
-            Shape::Csv => write!(self.out, "{}\r\n", AuditEntry::csv_head()),
+            Shape::Csv => write!(self.out, "{}", AuditEntry::csv_head()),
         }
     }
 
@@ -173,7 +173,7 @@ impl<W: Write> File<W> {
                 let between = if self.rows == 0 { "\n" } else { ",\n" };
                 write!(self.out, "{between}{}", entry.object())
             }
-            Shape::Csv => write!(self.out, "{}\r\n", entry.csv()),
+            Shape::Csv => write!(self.out, "{}", entry.csv()),
         }?;
         self.rows += 1;
         Ok(())
@@ -234,7 +234,7 @@ mod tests {
             assert_eq!(lines, array);
             let csv = exported(&store, true, false).await;
             assert_eq!(csv.lines().count(), 2 * PIECE + 2);
-            assert_eq!(csv.lines().next(), Some(AuditEntry::csv_head().as_str()));
+            assert_eq!(csv.lines().next(), Some(AuditEntry::csv_head().trim_end()));
         }
     }
 

@@ -225,42 +225,18 @@ fn as_json_lines(entries: &[AuditEntry]) -> String {
 }
 
 fn as_csv(entries: &[AuditEntry]) -> String {
-    let mut text = AuditEntry::csv_head() + "\r\n";
-    for entry in entries {
-        text.push_str(&entry.csv());
-        text.push_str("\r\n");
-    }
-    text
+    std::iter::once(AuditEntry::csv_head())
+        .chain(entries.iter().map(AuditEntry::csv))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    fn entry(name: &str) -> AuditEntry {
-        AuditEntry {
-            id: 7,
-            at: UnixTime(1_700_000_000),
-            event: "role_change".to_owned(),
-            actor_kind: "person".to_owned(),
-            actor_id: Some("u_1".to_owned()),
-            actor_name: Some(name.to_owned()),
-            address: None,
-            target_kind: Some("user".to_owned()),
-            target_id: Some("u_2".to_owned()),
-            target_name: None,
-            before: Some(json!({"role": "member"})),
-            after: Some(json!({"role": "admin"})),
-            detail: None,
-            request_id: None,
-        }
-    }
 
     #[test]
     fn a_file_has_a_line_for_every_event_and_says_when_there_are_more() {
-        let entries = [entry("a"), entry("b")];
+        let entries = [AuditEntry::example("a"), AuditEntry::example("b")];
         assert_eq!(as_json_lines(&entries).lines().count(), 2);
         assert_eq!(as_csv(&entries).matches("\r\n").count(), 3);
         assert_eq!(name_of("csv", false), "audit.csv");
@@ -269,7 +245,7 @@ mod tests {
 
     #[test]
     fn what_changed_reads_as_words() {
-        let shown = Entry::of(entry("Ada"));
+        let shown = Entry::of(AuditEntry::example("Ada"));
         assert_eq!(shown.event, "role change");
         assert_eq!(shown.more[0], ("before".to_owned(), "role: member".to_owned()));
         assert_eq!(shown.target_href.as_deref(), Some("/.vestibule/console/people/u_2"));

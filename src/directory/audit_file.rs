@@ -44,7 +44,7 @@ impl AuditEntry {
         })
     }
 
-    /// A line of CSV (RFC 4180), without its end.
+    /// A line of CSV with its end (RFC 4180).
     #[must_use]
     pub fn csv(&self) -> String {
         let object = self.object();
@@ -53,32 +53,21 @@ impl AuditEntry {
             Value::String(text) => cell(text),
             other => cell(&other.to_string()),
         });
-        cells.join(",")
+        cells.join(",") + "\r\n"
     }
 
     /// The line above those of [`AuditEntry::csv`].
     #[must_use]
     pub fn csv_head() -> String {
-        FIELDS.join(",")
+        FIELDS.join(",") + "\r\n"
     }
-}
 
-/// A spreadsheet takes some beginnings for a formula, and a name may be anybody's: an apostrophe before them makes it text.
-fn cell(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
-    let guard = if formula { "'" } else { "" };
-    format!("\"{guard}{}\"", text.replace('"', "\"\""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::UnixTime;
-
-    fn entry(name: &str) -> AuditEntry {
-        AuditEntry {
+    /// An event by somebody of this name.
+    #[cfg(test)]
+    pub(crate) fn example(name: &str) -> Self {
+        Self {
             id: 7,
-            at: UnixTime(1_700_000_000),
+            at: crate::clock::UnixTime(1_700_000_000),
             event: "role_change".to_owned(),
             actor_kind: "person".to_owned(),
             actor_id: Some("u_1".to_owned()),
@@ -93,6 +82,18 @@ mod tests {
             request_id: None,
         }
     }
+}
+
+/// A spreadsheet takes some beginnings for a formula, and a name may be anybody's: an apostrophe before them makes it text.
+fn cell(text: &str) -> String {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
+    let guard = if formula { "'" } else { "" };
+    format!("\"{guard}{}\"", text.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn a_name_is_no_formula_in_a_spreadsheet_and_no_second_cell() {
@@ -104,7 +105,7 @@ mod tests {
             ("\t=1", "\"'\t=1\""),
             ("a,\"b\"\r\nc", "\"a,\"\"b\"\"\r\nc\""),
         ] {
-            let line = entry(name).csv();
+            let line = AuditEntry::example(name).csv();
             assert!(line.contains(cell), "{line}");
         }
     }
@@ -113,15 +114,15 @@ mod tests {
     fn a_line_of_csv_has_the_columns_of_its_head() {
         assert_eq!(AuditEntry::csv_head().split(',').count(), 14);
         assert_eq!(
-            entry("Ada").csv(),
+            AuditEntry::example("Ada").csv(),
             "\"7\",\"2023-11-14T22:13:20Z\",\"role_change\",\"person\",\"u_1\",\"Ada\",\"\",\"user\",\"u_2\",\"\",\
-             \"{\"\"role\"\":\"\"member\"\"}\",\"{\"\"role\"\":\"\"admin\"\"}\",\"\",\"\""
+             \"{\"\"role\"\":\"\"member\"\"}\",\"{\"\"role\"\":\"\"admin\"\"}\",\"\",\"\"\r\n"
         );
     }
 
     #[test]
     fn every_event_is_one_line_of_json() {
-        let line = entry("a\n\"b\u{2028}").object().to_string();
+        let line = AuditEntry::example("a\n\"b\u{2028}").object().to_string();
         assert_eq!(line.lines().count(), 1);
         let object: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(object["actor_name"], "a\n\"b\u{2028}");

@@ -4,7 +4,6 @@ use serde_json::json;
 
 use super::access::{Acting, watched};
 use super::names;
-use super::people::plain;
 use super::rules::Action;
 use super::teams::{about, to_change, visible};
 use super::{Actor, ChangeError, Version};
@@ -83,12 +82,16 @@ pub async fn only_by_group(store: &Store, actor: &Actor, team: &str, group: &str
     let mut reading = store.reading().await?;
     let acting = Acting::read(&mut reading, actor).await?;
     let row = visible(&mut reading, &acting, Action::UnfollowGroup, team).await?;
-    let group = plain(names::group(group));
-    if !reading.links_of(&row.id).await?.iter().any(|link| link.group == group) {
-        return Err(ChangeError::Gone);
-    }
+    let group = followed(&reading.links_of(&row.id).await?, group)?;
     let people = reading.count_by_group_alone(&row.id, &group).await?;
     Ok(u64::try_from(people).unwrap_or_default())
+}
+
+/// The name of the link that is meant: as it is shown, else as a provider writes it. What is shown may begin with a slash, too.
+fn followed(links: &[LinkRow], typed: &str) -> Result<String, ChangeError> {
+    let named = |name: &str| links.iter().find(|link| link.group == name);
+    let link = named(typed).or_else(|| named(names::group(typed)));
+    Ok(link.ok_or(ChangeError::Gone)?.group.clone())
 }
 
 /// Lets a team no longer follow a group; who was in it by this group alone is out.
@@ -107,10 +110,8 @@ pub async fn unfollow_group(
     let doing = Box::pin(async {
         let mut change = store.change(now).await?;
         let row = to_change(&mut change, actor, action, team, expected).await?;
-        let group = plain(names::group(group));
-        if !change.delete_link(&row.id, &group).await? {
-            return Err(ChangeError::Gone);
-        }
+        let group = followed(&change.links_of(&row.id).await?, group)?;
+        change.delete_link(&row.id, &group).await?;
         change.touch_team(&row.id).await?;
         change.publish(ChangeKind::Team, &row.id).await?;
         let event = about(Kind::TeamChange, actor, &row)

@@ -6,7 +6,7 @@ use super::access::{Acting, watched};
 use super::people::named;
 use super::rules::Action;
 use super::teams::{Member, Team, member, to_change, visible};
-use super::{Actor, ChangeError, Version};
+use super::{Actor, ChangeError, Version, Who};
 use crate::clock::UnixTime;
 use crate::person::Role;
 use crate::store::{Change, ChangeKind, MemberRow, Reading, Store, StoreError, TeamRow, UserRow};
@@ -37,6 +37,10 @@ pub async fn set_member(
         match (by_hand.first(), enough) {
             (Some(reason), _) if reason.role == role => return Ok(()),
             (None, Some(reason)) => return Err(ChangeError::FromGroup(reason.group.clone())),
+            // Put in as somebody new: what was given before is changed where it is seen. A shell says what is to be.
+            (Some(_), _) if expected.is_none() && matches!(actor.who, Who::Person { .. }) => {
+                return Err(ChangeError::InTeamAlready(user.called().to_owned()));
+            }
             _ => {}
         }
         let before = strongest(by_hand.iter().chain(&by_group));

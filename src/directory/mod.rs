@@ -373,6 +373,9 @@ pub enum ChangeError {
     /// The person is not in the team.
     #[error("{0} is not in this team")]
     NotInTeam(String),
+    /// Put in as somebody new, and there with another role.
+    #[error("{0} is in this team already, with another role: change it on the team's page")]
+    InTeamAlready(String),
     /// There is no such link, identity, refused arrival, session.
     #[error("that is not there (any more)")]
     Gone,

@@ -64,7 +64,7 @@ async fn attempt(store: &Store, actor: &Actor, action: Action, on: &On<'_>) -> R
         Action::CreateTeam => create_team(store, actor, "New", NOW).await.map(drop),
         Action::RenameTeam => rename_team(store, actor, team, "Renamed", None, NOW).await.map(drop),
         Action::DeleteTeam => delete_team(store, actor, team, None, NOW).await,
-        Action::SetMember => set_member(store, actor, team, "cat@example.com", Role::Admin, None, NOW).await,
+        Action::SetMember => set_member(store, actor, team, "ann@example.com", Role::Admin, None, NOW).await,
         Action::RemoveMember => remove_member(store, actor, team, "cat@example.com", None, NOW).await,
         Action::FollowGroup => follow_group(store, actor, team, "g", Role::Admin, None, NOW).await,
         Action::UnfollowGroup => unfollow_group(store, actor, team, "g", None, NOW).await,

@@ -183,6 +183,15 @@ async fn places_in_teams_follow_the_groups_and_what_was_given_by_hand_stays() {
             ("Research".to_owned(), Role::Member),
         ];
         assert_eq!(teams_of(&store, BOB).await, all);
+        // Nobody's role is written over by whoever takes them for new; a shell says what is to be.
+        let again = set_member(&store, &ann, "Art", BOB, Role::Admin, None, NOW).await;
+        assert!(matches!(again, Err(ChangeError::InTeamAlready(whom)) if whom == BOB));
+        assert_eq!(teams_of(&store, BOB).await, all);
+        for role in [Role::Admin, Role::Member] {
+            set_member(&store, &Actor::shell(), "Art", BOB, role, None, NOW)
+                .await
+                .unwrap();
+        }
         let from_group = set_member(&store, &ann, "Ops", BOB, Role::Viewer, None, NOW).await;
         assert!(matches!(from_group, Err(ChangeError::FromGroup(group)) if group == "sre"));
         let from_group = remove_member(&store, &ann, "Ops", BOB, None, NOW).await;
